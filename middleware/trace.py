@@ -1,0 +1,64 @@
+"""Show each logical call as one `chat` span, over all its requests and waits.
+
+Outermost: what any layer below does happens inside its span.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from opentelemetry.trace import Span, SpanKind, use_span
+
+from stretto import telemetry
+from stretto.call import Call
+from stretto.contract import Next
+from stretto.reply import Reply
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """Make the `chat` span: model, parameters, tokens, cost, requests, waits, error.
+
+    Prompts and replies are put in only where `Runner(capture_content=True)` or OpenTelemetry's environment variable
+    asks for them. Without a tracer provider it passes the call on.
+
+    Args:
+        name: of the layer.
+    """
+
+    name: str = "trace"
+
+    async def __call__(self, call: Call, call_next: Next) -> Reply:
+        span = telemetry.start(f"chat {telemetry.bare_model(call.model)}", "LLM", kind=SpanKind.CLIENT)
+        if not span.is_recording():
+            return await call_next(call)
+        span.set_attributes({**telemetry.some(telemetry.request_attributes(call)), telemetry.OPERATION: "chat"})
+        captured = call.services is not None and call.services.capture_content
+        if captured:
+            span.set_attribute(telemetry.INPUT_VALUE, telemetry.content(list(map(dict, call.messages))))
+        with use_span(span, end_on_exit=True, record_exception=False, set_status_on_exception=False):
+            try:
+                reply = await call_next(call)
+            except BaseException as error:
+                telemetry.failed(span, error)
+                raise
+            else:
+                span.set_attributes(telemetry.response_attributes(reply))
+                if captured:
+                    span.set_attribute(telemetry.OUTPUT_VALUE, telemetry.content(reply.text))
+                return reply
+            finally:
+                _ledger(span, call)
+
+
+def _ledger(span: Span, call: Call) -> None:
+    """Put in what the record knows: all requests, hedges and retries included."""
+    record = call.record
+    attributes: dict[str, Any] = {telemetry.ATTEMPTS: len(record.attempts)}
+    if record.attempts:
+        attributes |= telemetry.usage_attributes(record.usage)
+        if record.cost is not None:
+            attributes[telemetry.COST] = record.cost
+    attributes |= telemetry.wait_attributes(record.waits)
+    span.set_attributes(attributes)

@@ -1,0 +1,28 @@
+"""The providers that stretto ships, one file each; found by the part of a model's name before the slash.
+
+The names resolve on first use, so that none imports what another needs.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from stretto.providers.litellm import LiteLLM
+    from stretto.providers.local import Local
+    from stretto.providers.simulated import Simulated
+
+__all__ = ["LiteLLM", "Local", "Simulated"]
+
+_HOME = {"LiteLLM": "litellm", "Local": "local", "Simulated": "simulated"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'stretto.providers' has no attribute {name!r}")
+    return getattr(import_module(f"stretto.providers.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,198 @@
+"""An ensemble: agents, what they have in common, and how they are scheduled."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field, replace
+from difflib import get_close_matches
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal
+
+from . import marks
+from .agent import AGENT_KEYS, Agent
+from .errors import ConfigError
+from .inputs import check_input
+from .plan import Plan, plan
+from .prompt import COMPOSERS, Composer
+from .settings import Settings
+
+if TYPE_CHECKING:
+    from .contract import Middleware
+    from .run import Run
+    from .usage import Price
+
+
+@dataclass(frozen=True, slots=True)
+class Ensemble:
+    """Agents that work together.
+
+    Args:
+        name: not empty.
+        agents: at least one; their unset keys are taken from `defaults`, their model from `model`.
+        description: for people.
+        model: "provider/model" of the agents that name none.
+        defaults: any keys of an agent but `name` and `depends_on`; `params` are merged key by key.
+        default_input: used when a run is given none.
+        schedule: "phases": a phase starts when the one before has ended; "ready": an agent starts when its own
+            dependencies have ended.
+        on_failure: "continue", or "fail_fast": the first failure ends the run.
+        composer: "llm_orc", "plain", or a function of `Inputs` that gives the text of agents without a prompt.
+        middleware: layers laid over the runner's.
+        settings: laid under the runner's.
+        prices: USD per million tokens by model pattern; laid under the runner's.
+        notes: what a loader translated or ignored, with file and line.
+
+    Raises:
+        ConfigError: at construction; names the key, its bound and the value.
+    """
+
+    name: str
+    agents: Sequence[Agent]
+    _: KW_ONLY
+    description: str = ""
+    model: str | None = None
+    defaults: Mapping[str, Any] | None = None
+    default_input: Any = None
+    schedule: Literal["phases", "ready"] = "phases"
+    on_failure: Literal["continue", "fail_fast"] = "continue"
+    composer: str | Composer = "llm_orc"
+    middleware: Sequence[Middleware] = ()
+    settings: Settings | None = None
+    prices: Mapping[str, Price] = field(default_factory=lambda: MappingProxyType[str, "Price"]({}))
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name.strip():  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ConfigError(f"an ensemble's name must be a text that is not empty, got {self.name!r}", key="name")
+        agents = tuple(self.agents)
+        if not agents:
+            raise ConfigError(f"the ensemble {self.name!r} has no agents: give it at least one", key="agents")
+        for agent in agents:
+            if not isinstance(agent, Agent):  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise ConfigError(f"agents must be a list of Agent, got {type(agent).__name__} in it", key="agents")
+        _choice("schedule", self.schedule, ("phases", "ready"))
+        _choice("on_failure", self.on_failure, ("continue", "fail_fast"))
+        if isinstance(self.composer, str):
+            _choice("composer", self.composer, tuple(COMPOSERS))
+        if self.schedule == "ready" and self.settings is not None and self.settings.phase_timeout is not None:
+            raise ConfigError("phase_timeout needs schedule='phases': with 'ready' a phase has no end of its own")
+        check_input(self.default_input)
+        defaults = _checked_defaults(self.defaults)
+        object.__setattr__(self, "agents", tuple(_completed(agent, defaults, self.model) for agent in agents))
+        object.__setattr__(self, "middleware", tuple(self.middleware))
+
+    def plan(self) -> Plan:
+        """Divide the agents into phases; nothing is called.
+
+        Raises:
+            ConfigError: names a duplicate, an unknown dependency, a cycle along its path, or a mark that names
+                neither the input nor a dependency.
+        """
+        made = plan(self.agents, self.warnings)
+        _check_marks(self.agents, made)
+        return made
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What was translated or ignored, and what runs but probably not as meant."""
+        return (*self.notes, *filter(None, map(_blind, self.agents)))
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of what the ensemble asks for, hexadecimal: equal for equal ensembles, on every machine."""
+        shape = {
+            "name": self.name,
+            "schedule": self.schedule,
+            "on_failure": self.on_failure,
+            "composer": self.composer if isinstance(self.composer, str) else _code_name(self.composer),
+            "agents": [_shape(agent) for agent in self.agents],
+        }
+        text = json.dumps(shape, sort_keys=True, ensure_ascii=False, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def run_sync(self, input: Any = None, **options: Any) -> Run:
+        """Run it with a runner of its own, and wait; the options are those of `Runner.run`.
+
+        Raises:
+            ConfigError: before any call.
+        """
+        from .runner import Runner  # outward, and only when called
+
+        return Runner().run_sync(self, input, **options)
+
+
+def _choice(key: str, value: Any, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        nearest = next(iter(get_close_matches(str(value), choices, 1)), None)
+        message = f"{key} must be one of {', '.join(choices)}, got {value!r}"
+        raise ConfigError(message, key=key, nearest=nearest)
+
+
+def _checked_defaults(defaults: Mapping[str, Any] | None) -> dict[str, Any]:
+    given = dict(defaults or {})
+    for key in given:
+        if key not in AGENT_KEYS or key in ("name", "depends_on"):
+            nearest = next(iter(get_close_matches(str(key), AGENT_KEYS, 1)), None)
+            raise ConfigError(f"defaults.{key} is not a key that agents can share", key=str(key), nearest=nearest)
+    try:
+        Agent("defaults", **given)
+    except ConfigError as error:
+        raise ConfigError(f"defaults: {error.message}", key=error.key, nearest=error.nearest) from None
+    return given
+
+
+def _completed(agent: Agent, defaults: Mapping[str, Any], model: str | None) -> Agent:
+    changes = {key: value for key, value in defaults.items() if getattr(agent, key) is None}
+    if agent.function is not None:
+        changes.pop("model", None)
+    if "params" in defaults and agent.params is not None:
+        changes["params"] = {**defaults["params"], **agent.params}
+    if agent.model is None and agent.function is None and "function" not in changes:
+        changes.setdefault("model", model)
+        if changes["model"] is None:
+            message = "it has no work: give it a model or a function, or the ensemble a model"
+            raise ConfigError(message, agent=agent.name, key="model")
+    return replace(agent, **changes) if changes else agent
+
+
+def _check_marks(agents: Sequence[Agent], made: Plan) -> None:
+    for agent in agents:
+        for key in ("system_prompt", "prompt"):
+            text = getattr(agent, key)
+            if isinstance(text, str) and "${" in text:
+                parts = marks.read(text, agent=agent.name, key=key)
+                before = _all_before(agent.name, made.dependencies)
+                marks.check(parts, before, made.dependencies, agent=agent.name, key=key)
+
+
+def _all_before(name: str, dependencies: Mapping[str, tuple[str, ...]]) -> set[str]:
+    found: set[str] = set()
+    left = list(dependencies[name])
+    while left:
+        dependency = left.pop()
+        if dependency not in found:
+            found.add(dependency)
+            left.extend(dependencies[dependency])
+    return found
+
+
+def _blind(agent: Agent) -> str | None:
+    if isinstance(agent.prompt, str) and not marks.mentions(marks.read(agent.prompt)):
+        return f"agent {agent.name!r}: its prompt shows neither ${{input}} nor a result, so it never sees them"
+    return None
+
+
+def _shape(agent: Agent) -> dict[str, Any]:
+    hidden = ("api_key", "middleware")
+    shape = {key: getattr(agent, key) for key in AGENT_KEYS if key not in hidden}
+    for key in ("function", "prompt"):
+        if callable(shape[key]):
+            shape[key] = _code_name(shape[key])
+    shape["params"] = None if agent.params is None else dict(agent.params)
+    return shape
+
+
+def _code_name(function: Any) -> str:
+    return f"{getattr(function, '__module__', '')}:{getattr(function, '__qualname__', type(function).__name__)}"

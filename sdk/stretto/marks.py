@@ -1,0 +1,181 @@
+"""One language of marks for prompts and guards: `${input}`, `${agent}`, `${agent.field}`, `${dependencies}`.
+
+A text is read once into parts; `$${` is a literal `${`. What is filled in is plain text and is not read again.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any
+
+from .errors import ConfigError
+
+INPUT = "input"
+DEPENDENCIES = "dependencies"
+RESERVED = (INPUT, DEPENDENCIES)
+
+_MARK = re.compile(r"(\$?)\$\{([^{}]*)(\}?)")
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """One `${...}`, not yet resolved.
+
+    Args:
+        text: what stands between the braces.
+    """
+
+    text: str
+
+    def resolve(self, names: Collection[str]) -> tuple[str, tuple[str, ...]]:
+        """Give the name and the path of fields; the longest name wins, since names may hold dots.
+
+        Raises:
+            KeyError: when no name fits.
+        """
+        head, rest = self.text.strip(), ()
+        while head not in names:
+            head, dot, field = head.rpartition(".")
+            if not dot:
+                raise KeyError(self.text)
+            rest = (field, *rest)
+        return head, rest
+
+
+Parts = tuple[str | Mark, ...]
+
+
+def read(text: str, *, agent: str | None = None, key: str | None = None) -> Parts:
+    """Read a text into literal texts and marks.
+
+    Raises:
+        ConfigError: for a mark that is empty or not closed.
+    """
+    parts: list[str | Mark] = []
+    done = 0
+    for match in _MARK.finditer(text):
+        parts.append(text[done : match.start()])
+        done = match.end()
+        if match[1]:
+            parts.append(match[0][1:])
+        elif not match[3] or not match[2].strip():
+            message = f"{match[0]!r} in {key or 'the text'} is not a mark: write ${{name}}, or $${{ for a literal ${{"
+            raise ConfigError(message, agent=agent, key=key)
+        else:
+            parts.append(Mark(match[2]))
+    parts.append(text[done:])
+    return tuple(part for part in parts if part != "")
+
+
+def check(parts: Parts, names: Collection[str], all_names: Collection[str], *, agent: str, key: str) -> None:
+    """Refuse a mark that names neither the input nor a direct or indirect dependency.
+
+    Raises:
+        ConfigError: with the nearest name, or the dependency that is missing.
+    """
+    known = {*RESERVED, *names}
+    for part in parts:
+        if isinstance(part, str):
+            continue
+        try:
+            part.resolve(known)
+        except KeyError:
+            raise _unknown(part, known, all_names, agent, key) from None
+
+
+def _unknown(mark: Mark, known: Collection[str], all_names: Collection[str], agent: str, key: str) -> ConfigError:
+    try:
+        name, _ = mark.resolve(all_names)
+    except KeyError:
+        head = mark.text.strip()
+        nearest = next(iter(get_close_matches(head.partition(".")[0], sorted(known), 1)), None)
+        message = f"${{{head}}} in {key} names neither the input nor a dependency"
+        return ConfigError(message, agent=agent, key=key, nearest=nearest)
+    message = f"${{{mark.text.strip()}}} in {key} needs {name!r} in depends_on"
+    return ConfigError(message, agent=agent, key=key)
+
+
+def fill(parts: Parts, names: Collection[str], value: Callable[[str, tuple[str, ...]], str]) -> str:
+    """Replace each mark by `value(name, path)`."""
+    known = {*RESERVED, *names}
+    return "".join(part if isinstance(part, str) else value(*part.resolve(known)) for part in parts)
+
+
+def mentions(parts: Parts) -> bool:
+    """Tell whether a text shows anything of the run: the input or a result."""
+    return any(isinstance(part, Mark) for part in parts)
+
+
+class MissingField(LookupError):
+    """A path that a value does not have."""
+
+
+def pick(value: Any, path: Sequence[str]) -> Any:
+    """Follow a path of fields through JSON data; a text is read as JSON first.
+
+    Raises:
+        MissingField: says which field is not there.
+    """
+    if path and isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            raise MissingField(f"has no field {path[0]!r}: it is not JSON") from None
+    for field in path:
+        if isinstance(value, Mapping) and field in value:
+            value = value[field]
+        elif isinstance(value, list) and field.isdecimal() and int(field) < len(value):
+            value = value[int(field)]
+        else:
+            raise MissingField(f"has no field {field!r}")
+    return value
+
+
+_GUARD = re.compile(r"\s*\$\{([^{}]+)\}\s*(?:(==|!=)\s*(\S.*?)\s*)?", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """A condition: a mark alone (truthy), or a mark `==` or `!=` a literal."""
+
+    mark: Mark
+    operator: str | None
+    literal: Any
+
+    def holds(self, value: Any) -> bool:
+        """Tell whether the condition holds for the mark's value."""
+        if self.operator is None:
+            return bool(value) and value not in ("false", "False")
+        same = value == self.literal or (isinstance(self.literal, str) and as_literal(value) == self.literal)
+        return same if self.operator == "==" else not same
+
+
+def as_literal(value: Any) -> str:
+    """Give a value as a prompt shows it."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def guard(text: str, *, agent: str) -> Guard:
+    """Read a `when`.
+
+    Raises:
+        ConfigError: for anything but `${agent.field}`, alone or compared with a literal.
+    """
+    match = _GUARD.fullmatch(text)
+    if match is None:
+        message = f"when must be ${{agent.field}}, or that == or != a literal, got {text!r}"
+        raise ConfigError(message, agent=agent, key="when")
+    return Guard(Mark(match[1]), match[2], _literal(match[3]) if match[2] else None)
+
+
+def _literal(text: str) -> Any:
+    if len(text) > 1 and text[0] == text[-1] == "'":
+        return text[1:-1]
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

@@ -1,0 +1,43 @@
+"""Keep one value for each event loop.
+
+What belongs to a loop (locks, sessions, timers) must not be shared by two; objects that hold such things may be.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Generic, TypeVar
+from weakref import WeakKeyDictionary
+
+T = TypeVar("T")
+
+
+class PerLoop(Generic[T]):
+    """Make a value at first use on each running loop, and forget it with the loop.
+
+    Args:
+        make: called without arguments, in the loop that will use the value.
+    """
+
+    __slots__ = ("_make", "_values")
+
+    def __init__(self, make: Callable[[], T]) -> None:
+        self._make = make
+        self._values: WeakKeyDictionary[asyncio.AbstractEventLoop, T] = WeakKeyDictionary()
+
+    def get(self) -> T:
+        """Give the running loop's value.
+
+        Raises:
+            RuntimeError: when no loop runs in this thread.
+        """
+        loop = asyncio.get_running_loop()
+        value = self._values.get(loop)
+        if value is None:
+            value = self._values[loop] = self._make()
+        return value
+
+    def known(self) -> T | None:
+        """Give the running loop's value, or None when it has not been made yet."""
+        return self._values.get(asyncio.get_running_loop())

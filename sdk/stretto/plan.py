@@ -1,0 +1,106 @@
+"""Divide agents into phases by what they depend on. Pure: nothing is called."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+from . import marks
+from .errors import ConfigError
+
+if TYPE_CHECKING:
+    from .agent import Agent
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The phases of an ensemble.
+
+    Args:
+        phases: one list of names per phase, agents in file order.
+        dependencies: for each agent the names that it waits for: `depends_on`, and what its `when` refers to.
+        warnings: what runs, but probably not as meant.
+    """
+
+    phases: list[list[str]]
+    dependencies: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+    warnings: tuple[str, ...] = ()
+
+    def phase_of(self) -> dict[str, int]:
+        """Give the phase of each agent, from 0."""
+        return {name: number for number, phase in enumerate(self.phases) for name in phase}
+
+
+def plan(agents: Sequence[Agent], warnings: tuple[str, ...] = ()) -> Plan:
+    """Divide agents into phases by dependency level, in file order within a phase.
+
+    Raises:
+        ConfigError: names a duplicate, an unknown dependency (with the nearest name), an agent that depends on
+            itself, or a cycle along its path.
+    """
+    names = [agent.name for agent in agents]
+    for name, count in Counter(names).items():
+        if count > 1:
+            raise ConfigError(f"{count} agents are named {name!r}: names must differ", agent=name, key="name")
+    edges = {agent.name: _edges(agent, names) for agent in agents}
+    level: dict[str, int] = {}
+    waiting = {name: len(before) for name, before in edges.items()}
+    after: dict[str, list[str]] = {name: [] for name in names}
+    for name, before in edges.items():
+        for dependency in before:
+            after[dependency].append(name)
+    ready = [name for name in names if not waiting[name]]
+    for name in ready:  # grows while it is read
+        level[name] = 1 + max((level[dependency] for dependency in edges[name]), default=-1)
+        for dependant in after[name]:
+            waiting[dependant] -= 1
+            if not waiting[dependant]:
+                ready.append(dependant)
+    if len(level) < len(names):
+        raise _cycle([name for name in names if name not in level], edges)
+    phases: list[list[str]] = [[] for _ in range(1 + max(level.values(), default=-1))]
+    for name in names:
+        phases[level[name]].append(name)
+    return Plan(phases, edges, warnings)
+
+
+def _edges(agent: Agent, names: Sequence[str]) -> tuple[str, ...]:
+    edges = dict.fromkeys(agent.depends_on)
+    if agent.when is not None:
+        mark = marks.guard(agent.when, agent=agent.name).mark
+        try:
+            name, _ = mark.resolve({marks.INPUT, *names})
+        except KeyError:
+            nearest = next(iter(get_close_matches(mark.text.partition(".")[0], names, 1)), None)
+            message = f"${{{mark.text}}} in when names no agent"
+            raise ConfigError(message, agent=agent.name, key="when", nearest=nearest) from None
+        if name != marks.INPUT:
+            edges[name] = None
+    known = set(names)
+    for name in edges:
+        if name == agent.name:
+            raise ConfigError("it depends on itself", agent=agent.name, key="depends_on")
+        if name not in known:
+            nearest = next(iter(get_close_matches(name, names, 1)), None)
+            message = f"depends_on names {name!r}, which is no agent of this ensemble"
+            raise ConfigError(message, agent=agent.name, key="depends_on", nearest=nearest)
+    return tuple(edges)
+
+
+def _cycle(left: list[str], edges: Mapping[str, tuple[str, ...]]) -> ConfigError:
+    # What is left over has a dependency that is left over too: walking along them must come back.
+    among = set(left)
+    path: dict[str, int] = {}
+    name = left[0]
+    while name not in path:
+        path[name] = len(path)
+        name = next(dependency for dependency in edges[name] if dependency in among)
+    ring = [*list(path)[path[name] :], name]
+    shown = ring if len(ring) <= 12 else [*ring[:6], "...", *ring[-5:]]
+    message = f"these agents wait for each other: {' -> '.join(shown)}"
+    if len(ring) > 12:
+        message += f" ({len(ring) - 1} agents)"
+    return ConfigError(message, agent=name, key="depends_on")

@@ -1,0 +1,273 @@
+"""Find the provider, the address, the key and the price of a model.
+
+A key never leaves its origin: one from the environment goes only to its provider's own address, to one that the
+environment itself names, or to an origin that the caller trusts.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+from functools import cache
+from importlib import import_module, metadata, resources
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urlsplit
+
+from .agent import check_base_url
+from .call import Endpoint
+from .errors import ConfigError
+from .secret import Redactor, Secret
+from .usage import Price, Usage
+
+if TYPE_CHECKING:
+    from .agent import Agent
+    from .contract import Next
+
+# Found by module path, so that a provider and what it imports load when a model first needs it.
+OWN = {"local": ("local", "Local"), "simulated": ("simulated", "Simulated")}
+LITELLM = ("litellm", "LiteLLM")
+_KEY_VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*_API_KEY")
+
+
+class Service(NamedTuple):
+    """What is known of a service that litellm reaches.
+
+    Attributes:
+        keys: environment variables that hold its key, the first that is set counts.
+        bases: environment variables that name its address.
+        url: its own address; None when it differs by account.
+        movable: shown on the wire: sent to another address it carries nothing but what the call holds.
+    """
+
+    keys: tuple[str, ...] = ()
+    bases: tuple[str, ...] = ()
+    url: str | None = None
+    movable: bool = False
+
+
+@cache
+def services() -> Mapping[str, Service]:
+    """Read the services that litellm reaches, by model prefix."""
+    text = resources.files("stretto").joinpath("services.json").read_text(encoding="utf-8")
+    return MappingProxyType(
+        {
+            name: Service(tuple(entry["keys"]), tuple(entry["bases"]), entry["url"], entry["movable"])
+            for name, entry in json.loads(text).items()
+        }
+    )
+
+
+@cache
+def entry_points(group: str, shipped: tuple[str, ...]) -> Mapping[str, metadata.EntryPoint]:
+    """Find what other distributions add under `group`.
+
+    Raises:
+        ConfigError: when a name is taken twice, or is one of `shipped`; names both distributions.
+    """
+    found: dict[str, metadata.EntryPoint] = {}
+    for point in metadata.entry_points(group=group):
+        distribution = point.dist.name if point.dist is not None else "?"
+        other = found.get(point.name)
+        if point.name in shipped or other is not None:
+            taken = "stretto" if other is None or other.dist is None else other.dist.name
+            message = f"{point.name!r} in {group} is claimed by both {taken} and {distribution}: uninstall one"
+            raise ConfigError(message, key=point.name)
+        found[point.name] = point
+    return found
+
+
+def origin(url: str) -> str:
+    """Give scheme, host and port of an address, the port always written out."""
+    parts = urlsplit(url)
+    port = parts.port or {"http": 80, "https": 443}.get(parts.scheme, 0)
+    return f"{parts.scheme}://{(parts.hostname or '').lower()}:{port}"
+
+
+class Routing:
+    """The providers, addresses, keys and prices of one runner.
+
+    Args:
+        providers: by model prefix; "*" stands for every prefix that neither it nor stretto names.
+        trusted_origins: addresses that keys of the environment may go to.
+        prices: USD per million tokens by model pattern; the most specific pattern wins.
+        environ: where keys and addresses are looked up.
+        capture_content: prompts and replies go into spans.
+
+    Raises:
+        ConfigError: when a trusted origin is not an http(s) address.
+    """
+
+    def __init__(
+        self,
+        providers: Mapping[str, Next] | None,
+        trusted_origins: Iterable[str],
+        prices: Mapping[str, Price] | None,
+        environ: Mapping[str, str],
+        capture_content: bool = False,
+    ) -> None:
+        self.capture_content = capture_content
+        if isinstance(trusted_origins, str):
+            raise ConfigError("trusted_origins must be a list of addresses", key="trusted_origins")
+        for url in trusted_origins:
+            check_base_url(url, agent=None)
+        self._trusted = frozenset(map(origin, trusted_origins))
+        self._given = dict(providers or {})
+        self._made: dict[str, Next] = {}
+        self._prices = dict(prices or {})
+        self._price_of: dict[str, Price | None] = {}
+        self._environ = environ
+        self._endpoints: dict[tuple[str, Endpoint | None, str | None], Endpoint] = {}
+        self._secrets: set[Secret] = set()
+        self.redactor = Redactor()
+        for name in {key for service in services().values() for key in service.keys}:
+            if environ.get(name, "").strip():
+                self._know(Secret(environ[name]))
+
+    def provider(self, model: str) -> Next:
+        """Find the provider by the model's prefix; made once, at first use.
+
+        Raises:
+            ConfigError: for a prefix that nobody knows, with the nearest one.
+        """
+        prefix, slash, _ = model.partition("/")
+        found = self._made.get(prefix)
+        if found is None:
+            if not slash:
+                raise ConfigError(f"{model!r} names no provider: write 'provider/model'", key="model")
+            found = self._made[prefix] = self._make(prefix, model)
+        return found
+
+    def _make(self, prefix: str, model: str) -> Next:
+        if prefix in self._given:
+            return self._given[prefix]
+        if prefix in OWN:
+            return _shipped(*OWN[prefix])
+        point = entry_points("stretto.providers", (*OWN, "litellm")).get(prefix)
+        if point is not None:
+            return point.load()()  # type: ignore[no-any-return]
+        if "*" in self._given:
+            return self._given["*"]
+        if prefix in services():
+            if LITELLM[0] not in self._made:
+                self._made[LITELLM[0]] = _shipped(*LITELLM)
+            return self._made[LITELLM[0]]
+        known = [*self._given, *OWN, *services()]
+        nearest = next(iter(get_close_matches(prefix, known, 1)), None)
+        message = f"no provider is known for {model!r}: its part before the / must be a provider's name"
+        raise ConfigError(message, key="model", nearest=nearest)
+
+    def agent_endpoint(self, agent: Agent) -> Endpoint:
+        """Complete the address and key of an agent.
+
+        Raises:
+            ConfigError: when its key may not go to its address, with the cure.
+        """
+        secret = agent.api_key if isinstance(agent.api_key, Secret) else None
+        given = Endpoint(agent.base_url, secret) if agent.base_url or secret else None
+        try:
+            check = getattr(self.provider(agent.model or ""), "check", None)
+            if check is not None:
+                check(agent.model)
+            return self._endpoint(agent.model or "", given, agent.api_key_env)
+        except ConfigError as error:
+            raise ConfigError(error.message, agent=agent.name, key=error.key, nearest=error.nearest) from None
+
+    def endpoint(self, model: str, given: Endpoint | None) -> Endpoint:
+        """Complete an address and key for `model`.
+
+        Raises:
+            ConfigError: when the model or the address is refused.
+        """
+        return self._endpoint(model, given, None)
+
+    def _endpoint(self, model: str, given: Endpoint | None, variable: str | None) -> Endpoint:
+        cached = (model.partition("/")[0], given, variable)
+        found = self._endpoints.get(cached)
+        if found is None:
+            found = self._endpoints[cached] = self._resolve(model, given or Endpoint(), variable)
+            if found.api_key is not None:
+                self._know(found.api_key)
+        return found
+
+    def _resolve(self, model: str, given: Endpoint, variable: str | None) -> Endpoint:
+        prefix = model.partition("/")[0]
+        provider = self.provider(model)
+        service = services().get(prefix, Service())
+        own_url: str | None = getattr(provider, "base_url", None)
+        named = [self._environ[name] for name in service.bases if self._environ.get(name)]
+        url = given.base_url or own_url or next(iter(named), None)
+        if url is None:
+            trusted = True
+        else:
+            check_base_url(url, agent=None)
+            own = {origin(known) for known in (service.url, own_url, *named) if known}
+            trusted = origin(url) in own | self._trusted
+        if not trusted and prefix in services() and not service.movable:
+            raise ConfigError(_untrusted(url, f"{prefix} may add credentials of this machine"), key="base_url")
+        key = given.api_key
+        if key is None and variable is not None:
+            key = self._named_key(variable, prefix, service, url, trusted)
+        if key is None and (url is None or own_url == url):
+            key = getattr(provider, "api_key", None)
+        if key is None and trusted:
+            names = (*getattr(provider, "key_names", ()), *service.keys)
+            key = next((Secret(self._environ[n]) for n in names if self._environ.get(n, "").strip()), None)
+        return Endpoint(url, key)
+
+    def _named_key(self, variable: str, prefix: str, service: Service, url: str | None, trusted: bool) -> Secret:
+        own = (*getattr(self._made.get(prefix), "key_names", ()), *service.keys)
+        if variable not in own:
+            if not _KEY_VARIABLE.fullmatch(variable):
+                message = f"api_key_env must name a variable that ends in _API_KEY, got {variable!r}"
+                raise ConfigError(message, key="api_key_env")
+            owner = next((name for name, other in services().items() if variable in other.keys), None)
+            if owner is not None:
+                message = f"{variable} is the key of {owner}: it does not go to {prefix}"
+                raise ConfigError(message, key="api_key_env")
+        if not trusted:
+            raise ConfigError(_untrusted(url, f"{variable} goes only to its provider's own address"), key="base_url")
+        value = self._environ.get(variable, "")
+        if not value.strip():
+            raise ConfigError(f"the environment variable {variable} is not set", key="api_key_env")
+        return Secret(value)
+
+    def _know(self, secret: Secret) -> None:
+        if secret not in self._secrets:
+            self._secrets.add(secret)
+            self.redactor = Redactor(self._secrets)
+
+    def price(self, model: str) -> Price | None:
+        """Find the price of a model: the caller's own, else the provider's, else None."""
+        own = self._own_price(model)
+        if own is None:
+            of_provider = getattr(self.provider(model), "price", None)
+            own = of_provider(model) if of_provider is not None else None
+        return own
+
+    def cost(self, model: str, usage: Usage | None, told: float | None) -> float | None:
+        """Give USD: by the caller's own price, else as the provider told, else by the provider's price."""
+        own = self._own_price(model) if self._prices else None
+        if own is None and told is not None:
+            return told
+        price = own if own is not None else self.price(model)
+        return None if price is None or usage is None else price.of(usage)
+
+    def _own_price(self, model: str) -> Price | None:
+        if model not in self._price_of:
+            fitting = [pattern for pattern in self._prices if fnmatchcase(model, pattern)]
+            best = max(fitting, key=lambda pattern: (pattern == model, len(pattern)), default=None)
+            self._price_of[model] = None if best is None else self._prices[best]
+        return self._price_of[model]
+
+
+def _untrusted(url: str | None, why: str) -> str:
+    where = origin(url or "")
+    return f"{why}, and {where} is another one: give api_key in code, or trust it: trusted_origins=[{where!r}]"
+
+
+def _shipped(module: str, name: str) -> Any:
+    return getattr(import_module(f"stretto.providers.{module}"), name)()

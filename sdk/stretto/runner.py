@@ -1,0 +1,272 @@
+"""Run ensembles: check everything before the first call, then start."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from . import stack as layers
+from . import telemetry
+from .agent import Agent
+from .drive import Drive
+from .ensemble import Ensemble
+from .errors import ConfigError
+from .event_log import EventLog
+from .inputs import check_input
+from .lifetimes import Lifetimes
+from .prompt import COMPOSERS
+from .routing import Routing
+from .run import Run
+from .settings import Settings
+from .work import Desk
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from .call import Kind
+    from .contract import Middleware, Next
+    from .usage import Price
+
+# Layers and providers may be shared by runners, so what is open is counted in one place.
+_LIFETIMES = Lifetimes()
+
+
+class Runner:
+    """Run ensembles through one stack of layers.
+
+    Args:
+        middleware: the whole stack, outermost first. None: `default_stack()`.
+        providers: by model prefix; "*" is every prefix that neither this mapping nor stretto names.
+        settings: laid over the ensemble's.
+        trusted_origins: addresses that keys of the environment may go to.
+        prices: USD per million tokens by model pattern.
+        capture_content: True puts prompts and replies into spans, False never does.
+            None: as `OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT` says.
+
+    Raises:
+        ConfigError: at construction, for a layer, a name or an address that is refused.
+    """
+
+    def __init__(
+        self,
+        *,
+        middleware: Iterable[Middleware] | None = None,
+        providers: Mapping[str, Next] | None = None,
+        settings: Settings | None = None,
+        trusted_origins: Sequence[str] = (),
+        prices: Mapping[str, Price] | None = None,
+        capture_content: bool | None = None,
+    ) -> None:
+        self._stack = layers.checked(layers.default_stack() if middleware is None else middleware)
+        self._settings = settings if settings is not None else Settings()
+        self._providers = providers
+        self._trusted = trusted_origins
+        self._prices = dict(prices or {})
+        self._capture_content = telemetry.captures_content(os.environ) if capture_content is None else capture_content
+        self._routing = self._route(prices)
+        self._runs: set[Run] = set()
+        self._held: list[Any] | None = None
+
+    def start(
+        self,
+        work: Ensemble | Agent,
+        input: Any = None,
+        *,
+        inputs: Mapping[str, Any] | None = None,
+        timeout: float | None = None,
+        stream: bool = True,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Run:
+        """Start a run; it is live at once.
+
+        Args:
+            work: an ensemble, or one agent.
+            input: a text, chat messages, or JSON data. None: the ensemble's `default_input`.
+            inputs: by agent name, instead of `input`.
+            timeout: seconds above 0 for the whole run; wins over `Settings.run_timeout`.
+            stream: whether replies are streamed, where the agent does not say.
+            metadata: for layers, spans and functions; read-only from here on.
+
+        Raises:
+            ConfigError: for whatever is wrong, before any call.
+            RuntimeError: when no event loop is running.
+        """
+        asyncio.get_running_loop()
+        ensemble = work if isinstance(work, Ensemble) else Ensemble(work.name, [work])
+        plan = ensemble.plan()
+        settings = self._settings.over(ensemble.settings)
+        if timeout is not None:
+            settings = Settings(run_timeout=timeout).over(settings)
+        if ensemble.schedule == "ready" and settings.phase_timeout is not None:
+            raise ConfigError("phase_timeout needs schedule='phases': with 'ready' a phase has no end of its own")
+        routing = self._routing_for(ensemble)
+        stacks = self._stacks(ensemble)
+        desk = Desk(
+            run_id=secrets.token_hex(8),
+            ensemble=ensemble.name,
+            metadata=MappingProxyType(dict(metadata or {})),
+            services=routing,
+            composer=COMPOSERS[ensemble.composer] if isinstance(ensemble.composer, str) else ensemble.composer,
+            log=EventLog(""),
+            stream=stream,
+        )
+        desk.log.run_id = desk.run_id
+        drive = Drive(
+            ensemble,
+            plan,
+            settings,
+            desk,
+            inputs=_inputs(ensemble, input, inputs),
+            endpoints={agent.name: routing.agent_endpoint(agent) for agent in ensemble.agents if agent.model},
+            pipelines=_pipelines(ensemble, stacks),
+            lifetimes=_LIFETIMES,
+            held=_held(ensemble, stacks, routing),
+            warnings=(*plan.warnings, *_unbounded(ensemble, stacks, settings)),
+        )
+        run = Run(drive, tuple(layers.names(self._stack)))
+        self._runs.add(run)
+        run.on_end(self._runs.discard)
+        return run
+
+    def _routing_for(self, ensemble: Ensemble) -> Routing:
+        if not ensemble.prices:
+            return self._routing
+        return self._route({**ensemble.prices, **self._prices})
+
+    def _route(self, prices: Mapping[str, Price] | None) -> Routing:
+        return Routing(self._providers, self._trusted, prices, os.environ, self._capture_content)
+
+    def _stacks(self, ensemble: Ensemble) -> dict[str, layers.Stack]:
+        base = layers.merge(self._stack, ensemble.middleware)
+        return {a.name: layers.merge(base, a.middleware) if a.middleware else base for a in ensemble.agents}
+
+    async def run(
+        self,
+        work: Ensemble | Agent,
+        input: Any = None,
+        *,
+        inputs: Mapping[str, Any] | None = None,
+        timeout: float | None = None,
+        stream: bool = False,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Run:
+        """Start a run and wait for its end; the arguments are those of `start`.
+
+        Raises:
+            ConfigError: before any call.
+        """
+        return await self.start(work, input, inputs=inputs, timeout=timeout, stream=stream, metadata=metadata)
+
+    def run_sync(
+        self,
+        work: Ensemble | Agent,
+        input: Any = None,
+        *,
+        inputs: Mapping[str, Any] | None = None,
+        timeout: float | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Run:
+        """Run and wait, in a script or a notebook; inside a running loop a thread of its own does it.
+
+        Raises:
+            ConfigError: before any call.
+        """
+
+        async def main() -> Run:
+            return await self.run(work, input, inputs=inputs, timeout=timeout, metadata=metadata)
+
+        return _in_another_thread(main) if _loop_runs() else asyncio.run(main())
+
+    async def __aenter__(self) -> Runner:
+        self._held = await _LIFETIMES.open(self._stack)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        runs = list(self._runs)
+        for run in runs:
+            run.cancel()
+        for run in runs:
+            async with run:
+                pass
+        held, self._held = self._held or [], None
+        await _LIFETIMES.close(held)
+
+
+def _inputs(ensemble: Ensemble, input: Any, inputs: Mapping[str, Any] | None) -> dict[str, Any]:
+    given = dict(inputs or {})
+    names = [agent.name for agent in ensemble.agents]
+    for name, value in given.items():
+        if name not in names:
+            nearest = next(iter(get_close_matches(str(name), names, 1)), None)
+            raise ConfigError(f"inputs names {name!r}, which is no agent", key="inputs", nearest=nearest)
+        check_input(value, agent=name)
+    check_input(input)
+    shared = ensemble.default_input if input is None else input
+    return {name: given.get(name, shared) for name in names}
+
+
+def _pipelines(ensemble: Ensemble, stacks: Mapping[str, layers.Stack]) -> dict[str, Next]:
+    made: dict[tuple[int, Kind], Next] = {}
+    pipelines: dict[str, Next] = {}
+    for agent in ensemble.agents:
+        kind: Kind = "llm" if agent.function is None else "function"
+        stack = stacks[agent.name]
+        key = (id(stack), kind)
+        if key not in made:
+            made[key] = layers.chain(stack, kind)
+        pipelines[agent.name] = made[key]
+    return pipelines
+
+
+def _held(ensemble: Ensemble, stacks: Mapping[str, layers.Stack], routing: Routing) -> list[Any]:
+    models = dict.fromkeys(agent.model for agent in ensemble.agents if agent.model)
+    for stack in {id(stack): stack for stack in stacks.values()}.values():
+        for layer in stack:
+            models.update(dict.fromkeys(getattr(layer, "models", ()) or ()))
+    things = [layer for stack in stacks.values() for layer in stack]
+    things += [routing.provider(model) for model in models]
+    return list({id(thing): thing for thing in things}.values())
+
+
+def _unbounded(ensemble: Ensemble, stacks: Mapping[str, layers.Stack], settings: Settings) -> tuple[str, ...]:
+    if settings.run_timeout is not None or settings.phase_timeout is not None:
+        return ()
+    return tuple(
+        f"agent {agent.name!r}: nothing bounds an attempt that could be retried: give a timeout, or Timeout(total)"
+        for agent in ensemble.agents
+        if layers.unbounded(stacks[agent.name], agent.timeout or settings.default_timeout)
+    )
+
+
+def _loop_runs() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+def _in_another_thread(main: Any) -> Run:
+    result: list[Run] = []
+    errors: list[BaseException] = []
+
+    def body() -> None:
+        try:
+            result.append(asyncio.run(main()))
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=body, name="stretto:run_sync")
+    thread.start()
+    thread.join()
+    if errors:
+        raise errors[0]
+    return result[0]

@@ -1,0 +1,204 @@
+"""Watch over one agent: a future and two timers. It never raises and never hangs.
+
+The first timer is the agent's clock: it cancels the agent's task. The second is the grace: it abandons the task. Either
+way the future gets an outcome.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from contextvars import Context
+from dataclasses import dataclass
+from typing import Any
+
+from .agent import Agent
+from .attempt import Record
+from .clock import now
+from .deadline import AgentClock
+from .errors import CallTimeout, DeadlineExceeded
+from .outcome import Outcome, Status
+from .timings import timings
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Why an agent is stopped.
+
+    Args:
+        status: what its outcome will say, when it was at work.
+        reason: in words.
+        error: the clock that ran out, else None.
+    """
+
+    status: Status
+    reason: str
+    error: BaseException | None = None
+
+
+Ended = Callable[["Supervisor", Outcome], None]
+
+
+class Supervisor:
+    """One agent of a run, from its start to its outcome.
+
+    Args:
+        agent: whose.
+        phase: from 0.
+        timeout: seconds of the agent's clock. None: no bound.
+        grace: seconds that it has to end once it was stopped.
+        ended: called once, with the outcome, the moment that exists.
+        record: the ledger of its call.
+    """
+
+    __slots__ = (
+        "_clock_timer",
+        "_ended",
+        "_grace",
+        "_grace_timer",
+        "agent",
+        "clock",
+        "future",
+        "gave_back",
+        "over",
+        "phase",
+        "placed",
+        "prompt_digest",
+        "record",
+        "seen",
+        "span",
+        "started",
+        "stopped",
+        "task",
+    )
+
+    def __init__(
+        self, agent: Agent, phase: int, timeout: float | None, grace: float, ended: Ended, record: Record
+    ) -> None:
+        self.agent = agent
+        self.phase = phase
+        self.record = record
+        self.clock = AgentClock(timeout, self._arm)
+        self.future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self.task: asyncio.Task[None] | None = None
+        self.started = now()
+        self.stopped: Stop | None = None
+        self.placed = False
+        self.over = False
+        self.gave_back: Callable[[], None] | None = None
+        self.seen: Callable[[], str] = str  # the partial text
+        self.prompt_digest = ""
+        self.span: Any = None
+        self._grace = grace
+        self._ended = ended
+        self._clock_timer: asyncio.TimerHandle | None = None
+        self._grace_timer: asyncio.TimerHandle | None = None
+
+    def start(self, work: Coroutine[Any, Any, Outcome], name: str, context: Context | None = None) -> None:
+        """Start the agent's task."""
+        self.task = asyncio.get_running_loop().create_task(self._supervised(work), name=name, context=context)
+        self.task.add_done_callback(self._never_ran)
+
+    async def _supervised(self, work: Coroutine[Any, Any, Outcome]) -> None:
+        try:
+            outcome = await work
+        except GeneratorExit:
+            raise  # the loop is gone: nobody waits for an outcome any more
+        except BaseException as error:  # SystemExit too: a task would carry it out of the loop
+            outcome = self.outcome_of(error)
+        self.end(outcome)
+
+    def _never_ran(self, task: asyncio.Task[None]) -> None:
+        # Cancelled before its first step, or cancelled between two lines of ours.
+        if not self.over:
+            error = asyncio.CancelledError() if task.cancelled() else task.exception() or asyncio.CancelledError()
+            self.end(self.outcome_of(error))
+        elif not task.cancelled():
+            task.exception()  # read, so that an abandoned task does not complain
+
+    def stop(self, stop: Stop) -> None:
+        """Cancel the agent; the first reason counts. It is abandoned when it has not ended after the grace."""
+        if self.over or self.stopped is not None:
+            return
+        self.stopped = stop
+        if self.task is None:
+            self.end(self.outcome_of(asyncio.CancelledError()))
+            return
+        self.task.cancel()
+        self._grace_timer = asyncio.get_running_loop().call_later(self._grace, self._abandon)
+
+    def _abandon(self) -> None:
+        assert self.stopped is not None
+        reason = f"{self.stopped.reason}; it did not end within {self._grace:g} s and was abandoned"
+        self.end(self.outcome(self.stopped.status, reason=reason, error=self.stopped.error))
+
+    def _arm(self, ends: float | None) -> None:
+        if ends is not None:
+            self._clock_timer = asyncio.get_running_loop().call_at(ends, self._out_of_time)
+
+    def _out_of_time(self) -> None:
+        seconds = self.clock.timeout or 0.0
+        reason = f"the agent's clock of {seconds:g} s ran out"
+        self.stop(Stop("timed_out", reason, self._deadline(reason, "agent", seconds)))
+
+    def _deadline(self, message: str, clock: str, seconds: float) -> DeadlineExceeded:
+        error = DeadlineExceeded(message, clock=clock, seconds=seconds)
+        error.agent = self.agent.name
+        error.model = self.agent.model
+        return error
+
+    def end(self, outcome: Outcome) -> None:
+        """Give the future its outcome, and the run; only the first counts."""
+        if self.over:
+            return
+        self.over = True
+        for timer in (self._clock_timer, self._grace_timer):
+            if timer is not None:
+                timer.cancel()
+        if self.gave_back is not None:
+            self.gave_back()
+            self.gave_back = None
+        self._ended(self, outcome)
+        if not self.future.done():
+            self.future.set_result(outcome)
+
+    def outcome_of(self, error: BaseException) -> Outcome:
+        """Give the outcome of an agent that ended with an error or was cancelled."""
+        stop = self.stopped
+        if isinstance(error, asyncio.CancelledError):
+            if stop is not None and not self.placed:
+                return self.outcome("skipped", reason=f"it never got a place: {stop.reason}")
+            if stop is not None:
+                return self.outcome(stop.status, reason=stop.reason, error=stop.error)
+            if self.task is not None and self.task.cancelling():
+                return self.outcome("cancelled", reason="its task was cancelled")
+            return self.outcome("failed", reason="it raised CancelledError, though nobody cancelled it", error=error)
+        if isinstance(error, (CallTimeout, DeadlineExceeded)):
+            return self.outcome("timed_out", reason=str(error), error=error)
+        return self.outcome("failed", reason=str(error) or type(error).__name__, error=error)
+
+    def outcome(self, status: Status, **fields: Any) -> Outcome:
+        """Make an outcome with all that the ledger knows."""
+        ended = now()
+        record = self.record
+        text = self.seen() if "text" not in fields else fields.pop("text")
+        messages = fields.pop("messages", None)
+        if messages is None:
+            messages = ({"role": "assistant", "content": text},) if text else ()
+        return Outcome(
+            agent=self.agent.name,
+            phase=self.phase,
+            status=status,
+            text=text,
+            messages=messages,
+            attempts=tuple(record.attempts),
+            waits=tuple(record.waits),
+            usage=record.usage,
+            cost=record.cost,
+            timings=timings(self.started, ended, record.waits, record.attempts),
+            started=self.started,
+            ended=ended,
+            prompt_digest=self.prompt_digest,
+            **fields,
+        )
+

@@ -1,0 +1,80 @@
+"""Say where an agent's time went: disjoint seconds that add up to its wall time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from .attempt import Attempt, Wait
+
+_FIELD = {"queue": "queue", "slot": "queue", "quota": "limit", "pause": "limit", "backoff": "backoff"}
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Seconds, disjoint, adding up to the agent's wall time; 0.0 where one does not apply.
+
+    Args:
+        queue: waiting for a place in the run or for a slot.
+        limit: waiting for a quota, or for a pause to end.
+        backoff: waiting between two attempts.
+        first_token: of streams, from sending to the first piece.
+        provider: the rest of the time while a request is out.
+        own: all else.
+    """
+
+    queue: float = 0.0
+    limit: float = 0.0
+    backoff: float = 0.0
+    first_token: float = 0.0
+    provider: float = 0.0
+    own: float = 0.0
+
+    @property
+    def total(self) -> float:
+        """The agent's wall time."""
+        return self.queue + self.limit + self.backoff + self.first_token + self.provider + self.own
+
+
+class _Span(NamedTuple):
+    started: float
+    ended: float
+    field: str
+
+
+def timings(started: float, ended: float, waits: Iterable[Wait], attempts: Iterable[Attempt]) -> Timings:
+    """Divide the time from `started` to `ended` (seconds since the epoch).
+
+    Where branches overlap, an open request wins, else the wait begun last.
+    """
+    spans = [_Span(wait.started, wait.started + wait.seconds, _FIELD[wait.cause]) for wait in waits]
+    for attempt in attempts:
+        if attempt.started is None:
+            continue
+        end = ended if attempt.ended is None else attempt.ended
+        first = attempt.started if attempt.first_piece is None else attempt.first_piece
+        spans.append(_Span(attempt.started, first, "first_token"))
+        spans.append(_Span(first, end, "provider"))
+    clipped = sorted(_Span(max(s.started, started), min(s.ended, ended), s.field) for s in spans)
+    clipped = [s for s in clipped if s.ended > s.started]
+    sums = dict.fromkeys(("queue", "limit", "backoff", "first_token", "provider"), 0.0)
+    if all(one.ended <= other.started for one, other in zip(clipped, clipped[1:], strict=False)):
+        for span in clipped:
+            sums[span.field] += span.ended - span.started
+    else:
+        _sweep(clipped, sums)
+    return Timings(**sums, own=max(0.0, ended - started - sum(sums.values())))
+
+
+def _sweep(spans: list[_Span], sums: dict[str, float]) -> None:
+    edges = sorted({edge for span in spans for edge in (span.started, span.ended)})
+    for left, right in zip(edges, edges[1:], strict=False):
+        active = [span for span in spans if span.started <= left and span.ended >= right]
+        if active:
+            winner = max(active, key=_precedence)
+            sums[winner.field] += right - left
+
+
+def _precedence(span: _Span) -> tuple[int, float]:
+    return {"provider": 2, "first_token": 1}.get(span.field, 0), span.started
