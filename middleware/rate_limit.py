@@ -36,7 +36,8 @@ class _Lane:
 
     def __init__(self, requests: float, per: float) -> None:
         burst = max(1, int(requests * BURST))
-        self.bucket = AsyncLimiter(burst, per * burst / requests)
+        # The bit more keeps rounding errors of its level from looking like a request too many.
+        self.bucket = AsyncLimiter(burst + 1e-6, per * burst / requests * (1 + 1e-5))
         self.gate = asyncio.Lock()
         self.interval = per / requests
         self.used = 0.0

@@ -206,16 +206,237 @@ def _environment(changes: Mapping[str, str]) -> Iterator[None]:
 
 
 def _restore_logging(levels: Mapping[str, int]) -> None:
-    """Take litellm's handlers off its own loggers, its filters off everybody else's."""
+    """Take litellm's handlers off its own loggers, and its filters off everybody else's."""
     for name, level in levels.items():
         logging.getLogger(name).setLevel(level)
-    for name in list(logging.root.manager.loggerDict):
-        logger = logging.getLogger(name)
-        for handler in [h for h in logger.handlers if type(h).__module__.startswith("litellm")]:
+    for name, logger in list(logging.root.manager.loggerDict.items()):
+        if not isinstance(logger, logging.Logger):
+            continue
+        for handler in filter(_is_litellms, list(logger.handlers)):
             logger.removeHandler(handler)
-        if not name.startswith("LiteLLM"):
-            for each in [f for f in logger.filters if type(f).__module__.startswith("litellm")]:
+            logger.addHandler(logging.NullHandler())
+            logger.setLevel(logging.WARNING)  # below it litellm writes whole prompts
+        for each in filter(_is_litellms, list(logger.filters)):
+            if not name.startswith("LiteLLM"):
                 logger.removeFilter(each)
-    for name in _LOGGERS:
-        logging.getLogger(name).addHandler(logging.NullHandler())
-        logging.getLogger(name).setLevel(logging.WARNING)  # below it whole prompts are written
+
+
+def _is_litellms(thing: object) -> bool:
+    return type(thing).__module__.startswith("litellm")
+
+
+async def _close_cached() -> None:
+    """Close the clients that litellm has made itself on this loop, and let it forget them."""
+    cached: dict[str, Any] = _imported().in_memory_llm_clients_cache.cache_dict
+    mark = f"-{id(asyncio.get_running_loop())}"
+    for name in [name for name in cached if name.endswith(mark)]:
+        client = cached.pop(name)
+        with suppress(Exception):
+            await client.close()
+
+
+async def _end_chores() -> None:
+    """Wait for the short tasks that litellm has left on this loop, then end the one that never ends."""
+
+    def left(worker: bool) -> set[asyncio.Task[Any]]:
+        tasks = {task: getattr(task.get_coro(), "__qualname__", "") for task in asyncio.all_tasks()}
+        return {t for t, name in tasks.items() if name.startswith(_CHORES) and (name == _WORKER) is worker}
+
+    for worker in (False, False, True, False):  # a task of the first kind makes others
+        tasks = left(worker)
+        for task in tasks if worker else ():
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=1)
+
+
+def _request(call: Call, clients: _Clients) -> dict[str, Any]:
+    service = _services().get(call.model.partition("/")[0], {})
+    endpoint = call.endpoint
+    key = endpoint.api_key.reveal() if endpoint.api_key is not None else _NO_KEY
+    # Services that sign with the credentials of the machine are never sent elsewhere: the core refuses to.
+    signs = endpoint.api_key is None and endpoint.base_url is None and not service.get("movable")
+    request: dict[str, Any] = deepcopy(dict(call.params))  # litellm writes into what it is given
+    body = deepcopy(dict(call.extra_body))
+    if service.get("client") == "openai" and "metadata" in request:
+        body.setdefault("metadata", request.pop("metadata"))  # by this name litellm takes data for itself
+    if call.emit is not None:
+        request["stream"] = True
+        request["stream_options"] = {"include_usage": True, **request.get("stream_options", {})}
+    return request | {
+        "model": call.model,
+        "messages": [deepcopy(dict(message)) for message in call.messages],
+        "base_url": endpoint.base_url,
+        "api_key": None if signs else key,
+        "client": clients.of(call, key),
+        "extra_headers": dict(call.extra_headers) or None,
+        **({"extra_body": body} if body else {}),
+        "timeout": _PATIENCE,
+        "max_retries": 0,
+        "num_retries": 0,
+        "caching": False,
+        "_skip_mcp_handler": True,  # else tools need the package mcp
+    }
+
+
+def _headers(answer: Any) -> dict[str, str]:
+    return plain_headers(getattr(answer, "_response_headers", None) or {})
+
+
+def _reply(call: Call, answer: Any) -> Reply:
+    if not answer.choices:
+        raise BadResponse("the answer has no choices", status=200)
+    choice = answer.choices[0]
+    call.attempt.usage = usage = _usage(answer.usage)
+    return Reply(
+        choice.message.content or "",
+        reasoning=getattr(choice.message, "reasoning_content", None) or "",
+        tool_calls=tuple(_tool_call(each, place) for place, each in enumerate(choice.message.tool_calls or ())),
+        usage=usage,
+        cost=None if usage is None else _cost(call.model, answer.usage),
+        finish_reason=choice.finish_reason,
+        model=answer.model or "",
+        route="acompletion",
+        response_id=answer.id,
+        headers=call.attempt.headers or {},
+        raw=answer,
+    )
+
+
+async def _streamed(call: Call, stream: Any, handled: BaseException | None) -> Reply:
+    assert call.emit is not None
+    pieces = _Pieces()
+    failure: CallError | None = None
+    async with aclosing(stream):
+        while failure is None:
+            try:
+                chunk = await anext(stream)
+            except StopAsyncIteration:
+                break
+            except Exception as error:  # noqa: BLE001 - as in `__call__`
+                failure = _classified(call, error, handled)
+            else:
+                for delta in pieces.of(chunk):
+                    await call.emit(delta)
+    if failure is not None:
+        raise failure
+    finish = stream.received_finish_reason or stream.intermittent_finish_reason
+    if finish is None:  # litellm takes an end without an end mark for success
+        raise pieces.unfinished()
+    told = next((each for chunk in stream.chunks if (each := getattr(chunk, "usage", None))), None)
+    call.attempt.usage = usage = _usage(told)
+    if usage is not None:
+        await call.emit(Delta(usage=usage))
+    cost = None if usage is None else _cost(call.model, told)
+    return pieces.reply(usage, cost, finish, call.attempt.headers or {})
+
+
+class _Pieces:
+    """What a stream has brought so far."""
+
+    __slots__ = ("_last", "_reasoning", "_text", "_tools")
+
+    def __init__(self) -> None:
+        self._text: list[str] = []
+        self._reasoning: list[str] = []
+        self._tools: dict[int, ToolCall] = {}
+        self._last: Any = None
+
+    def of(self, chunk: Any) -> Iterator[Delta]:
+        """Take a chunk in, and give what is new."""
+        self._last = chunk
+        delta = chunk.choices[0].delta if chunk.choices else None
+        if reasoning := getattr(delta, "reasoning_content", None):
+            self._reasoning.append(reasoning)
+            yield Delta(reasoning=reasoning)
+        if text := getattr(delta, "content", None):
+            self._text.append(text)
+            yield Delta(text=text)
+        for each in getattr(delta, "tool_calls", None) or ():
+            new = _tool_call(each, each.index or 0)
+            old = self._tools.get(new.index, ToolCall("", ""))
+            known = ToolCall(new.id or old.id, new.name or old.name, old.arguments + new.arguments, new.index)
+            self._tools[new.index] = known
+            yield Delta(tool_call=new)
+
+    def unfinished(self) -> CallError:
+        if self._text or self._reasoning or self._tools:
+            return ProviderUnavailable("the stream ended before its end mark")
+        return BadResponse("the answer is no stream of chunks", status=200)
+
+    def reply(self, usage: Usage | None, cost: float | None, finish: str, headers: Mapping[str, str]) -> Reply:
+        return Reply(
+            "".join(self._text),
+            reasoning="".join(self._reasoning),
+            tool_calls=tuple(self._tools[index] for index in sorted(self._tools)),
+            usage=usage,
+            cost=cost,
+            finish_reason=finish,
+            model=getattr(self._last, "model", None) or "",
+            route="acompletion",
+            response_id=getattr(self._last, "id", None),
+            headers=headers,
+        )
+
+
+def _tool_call(each: Any, place: int) -> ToolCall:
+    function = each.function
+    return ToolCall(each.id or "", getattr(function, "name", None) or "", getattr(function, "arguments", None) or "", place)
+
+
+def _usage(told: Any) -> Usage | None:
+    if told is None or not (told.prompt_tokens or told.completion_tokens):
+        return None  # litellm writes zeros where the provider said nothing
+    read, written = told.prompt_tokens_details, told.completion_tokens_details
+    return Usage(
+        told.prompt_tokens or 0,
+        told.completion_tokens or 0,
+        cached_tokens=getattr(read, "cached_tokens", None) or 0,
+        cache_write_tokens=getattr(read, "cache_creation_tokens", None) or 0,
+        reasoning_tokens=getattr(written, "reasoning_tokens", None) or 0,
+    )
+
+
+def _cost(model: str, told: Any) -> float | None:
+    with suppress(Exception):  # it has no price for the model
+        return float(sum(_imported().cost_per_token(model=model, usage_object=told)))
+    return None
+
+
+def _classified(call: Call, error: Exception, handled: BaseException | None) -> CallError:
+    """Make our error of litellm's, by the answer or the cause that stands in its chain."""
+    if isinstance(error, CallError):
+        return error
+    chain = list(_chain(error, handled))
+    kind = next((_KINDS[name] for each in chain if (name := type(each).__name__) in _KINDS), None)
+    text = str(error)[:500]
+    answer = next(filter(None, map(_answer, chain)), None)
+    if answer is not None:
+        call.attempt.headers = answer.headers
+        return error_of(answer, text, kind=kind)
+    missing = next((each for each in chain if isinstance(each, ImportError)), None)
+    if missing is not None:
+        return CallError(f"litellm needs another package for this model: {missing}", retryable=False)
+    if any(isinstance(each, OSError) or type(each).__module__.partition(".")[0] in _TRANSPORTS for each in chain):
+        return ProviderUnavailable(text)
+    # 500 is what litellm calls everything that it does not understand.
+    told = (status for each in chain if isinstance(status := getattr(each, "status_code", None), int))
+    status = next((status for status in told if 400 <= status < 600 and status != 500), None)
+    return (kind or BadResponse)(text) if status is None else error_of(Answer(status, {}), text, kind=kind)
+
+
+def _chain(error: BaseException | None, handled: BaseException | None) -> Iterator[BaseException]:
+    seen: set[int] = {id(handled)}
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        yield from _chain(getattr(error, "original_exception", None), handled)
+        error = error.__cause__ or error.__context__
+
+
+def _answer(error: BaseException) -> Answer | None:
+    """Read an answer with an error status; litellm's own errors hold invented ones."""
+    response: Any = getattr(error, "response", None)
+    if type(error).__module__ == "litellm.exceptions" or not hasattr(response, "status_code"):
+        return None
+    ...

@@ -1,16 +1,24 @@
-"""Read what every HTTP answer of a provider says: its headers, how long to wait, and the kind of its error."""
+"""Read what every provider's answer says: its headers, how long to wait, the kind of its error, the pieces of a stream."""
 
 from __future__ import annotations
 
 import math
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
 
-from stretto.errors import BadResponse, CallError, ContentBlocked, ContextTooLong, error_for_status
+from stretto.errors import (
+    BadResponse,
+    CallError,
+    ContentBlocked,
+    ContextTooLong,
+    ProviderUnavailable,
+    error_for_status,
+)
+from stretto.reply import Delta, Reply, ToolCall
 
 # Numbers from here on are moments, not spans: seconds, or milliseconds, since the epoch.
 _EPOCH_SECONDS = 1e9
@@ -39,6 +47,10 @@ _BY_CODE: Mapping[str, type[CallError]] = {
     "content_filter": ContentBlocked,
     "content_policy_violation": ContentBlocked,
 }
+
+# Packages whose errors mean that there was no whole answer, when they hold none.
+_TRANSPORTS = ("aiohttp", "httpcore", "httpx")
+_LONGEST_MESSAGE = 500
 
 
 class Answer(NamedTuple):
@@ -116,6 +128,80 @@ def error_of(answer: Answer, message: str = "", *, kind: type[CallError] | None 
         retry_after=retry_after(headers, status),
         request_id=request_id(headers),
     )
+
+
+def classified(error: Exception, handled: BaseException | None = None) -> tuple[CallError, Answer | None]:
+    """Make our error of a foreign one, by the answer or the cause that stands behind it; give that answer as well.
+
+    Args:
+        error: what an HTTP library, or something built on one, raised.
+        handled: what `sys.exception()` gave before the request: it stands behind every error that comes later.
+    """
+    chain = list(causes(error, handled))
+    text = str(error)[:_LONGEST_MESSAGE]
+    answer = next((found for each in chain if (found := _answer_in(each)) is not None), None)
+    if answer is not None:
+        return error_of(answer, text), answer
+    missing = next((each for each in chain if isinstance(each, ImportError)), None)
+    if missing is not None:
+        return CallError(f"another package is needed for this model: {missing}", retryable=False), None
+    if any(isinstance(each, OSError) or _package(each) in _TRANSPORTS for each in chain):
+        return ProviderUnavailable(text), None
+    return BadResponse(text), None
+
+
+def causes(error: BaseException | None, handled: BaseException | None = None) -> Iterator[BaseException]:
+    """Give an error and what stands behind it, nearest first, up to and without `handled`."""
+    seen = {id(handled)}
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _package(error: BaseException) -> str:
+    return type(error).__module__.partition(".")[0]
+
+
+def _answer_in(error: BaseException) -> Answer | None:
+    response: Any = getattr(error, "response", None)
+    if response is None or _package(error) not in _TRANSPORTS:
+        return None
+    try:
+        body = response.json()
+    except Exception:  # noqa: BLE001 - not read, or no JSON: the status is enough
+        body = None
+    return Answer(response.status_code, plain_headers(response.headers), body)
+
+
+class Collected:
+    """What a stream has brought so far, made of its deltas."""
+
+    __slots__ = ("_reasoning", "_text", "_tools")
+
+    def __init__(self) -> None:
+        self._text: list[str] = []
+        self._reasoning: list[str] = []
+        self._tools: dict[int, ToolCall] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._text or self._reasoning or self._tools)
+
+    def add(self, delta: Delta) -> None:
+        """Take a piece in; those of one tool call belong together by their index."""
+        if delta.text is not None:
+            self._text.append(delta.text)
+        elif delta.reasoning is not None:
+            self._reasoning.append(delta.reasoning)
+        elif (new := delta.tool_call) is not None:
+            old = self._tools.get(new.index, ToolCall("", ""))
+            arguments = old.arguments + new.arguments
+            self._tools[new.index] = ToolCall(new.id or old.id, new.name or old.name, arguments, new.index)
+
+    def reply(self, route: str) -> Reply:
+        """Give the whole reply."""
+        tools = tuple(self._tools[index] for index in sorted(self._tools))
+        return Reply("".join(self._text), reasoning="".join(self._reasoning), tool_calls=tools, route=route)
 
 
 def _object(value: Any) -> Mapping[str, Any]:
