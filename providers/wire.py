@@ -1,11 +1,11 @@
-"""Read what every provider's answer says: its headers, how long to wait, the kind of its error, the pieces of a stream."""
+"""Read what the answer of any provider says: headers, how long to wait, the kind of error, the pieces of a stream."""
 
 from __future__ import annotations
 
 import math
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
@@ -15,7 +15,6 @@ from stretto.errors import (
     CallError,
     ContentBlocked,
     ContextTooLong,
-    ProviderUnavailable,
     error_for_status,
 )
 from stretto.reply import Delta, Reply, ToolCall
@@ -50,7 +49,6 @@ _BY_CODE: Mapping[str, type[CallError]] = {
 
 # Packages whose errors mean that there was no whole answer, when they hold none.
 _TRANSPORTS = ("aiohttp", "httpcore", "httpx")
-_LONGEST_MESSAGE = 500
 
 
 class Answer(NamedTuple):
@@ -130,28 +128,23 @@ def error_of(answer: Answer, message: str = "", *, kind: type[CallError] | None 
     )
 
 
-def classified(error: Exception, handled: BaseException | None = None) -> tuple[CallError, Answer | None]:
-    """Make our error of a foreign one, by the answer or the cause that stands behind it; give that answer as well.
+def answer_behind(chain: Iterable[BaseException]) -> Answer | None:
+    """Find the answer with an error status among the causes of an error; None when there was none."""
+    return next((found for each in chain if (found := _answer_in(each)) is not None), None)
 
-    Args:
-        error: what an HTTP library, or something built on one, raised.
-        handled: what `sys.exception()` gave before the request: it stands behind every error that comes later.
-    """
-    chain = list(causes(error, handled))
-    text = str(error)[:_LONGEST_MESSAGE]
-    answer = next((found for each in chain if (found := _answer_in(each)) is not None), None)
-    if answer is not None:
-        return error_of(answer, text), answer
-    missing = next((each for each in chain if isinstance(each, ImportError)), None)
-    if missing is not None:
-        return CallError(f"another package is needed for this model: {missing}", retryable=False), None
-    if any(isinstance(each, OSError) or _package(each) in _TRANSPORTS for each in chain):
-        return ProviderUnavailable(text), None
-    return BadResponse(text), None
+
+def is_cut(chain: Iterable[BaseException]) -> bool:
+    """Tell whether an error means that no whole answer came: refused, unknown host, reset, cut off, too slow."""
+    return any(isinstance(each, OSError) or _package(each) in _TRANSPORTS for each in chain)
 
 
 def causes(error: BaseException | None, handled: BaseException | None = None) -> Iterator[BaseException]:
-    """Give an error and what stands behind it, nearest first, up to and without `handled`."""
+    """Give an error and what stands behind it, nearest first.
+
+    Args:
+        error: what an HTTP library, or something built on one, raised.
+        handled: what `sys.exception()` gave before the request. It stands behind every later error, and is left out.
+    """
     seen = {id(handled)}
     while error is not None and id(error) not in seen:
         seen.add(id(error))

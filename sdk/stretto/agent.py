@@ -77,6 +77,8 @@ class Agent:
         put(self, "depends_on", _names(self))
         if self.on_dependency_failure not in (None, "skip", "run"):
             self._refuse("on_dependency_failure", "'skip' or 'run'", self.on_dependency_failure)
+        if self.stream is not None and not isinstance(self.stream, bool):  # pyright: ignore[reportUnnecessaryIsInstance]
+            self._refuse("stream", "true or false", self.stream)
         check_seconds("timeout", self.timeout, agent=self.name)
         if self.params is not None:
             check_params(self.params, agent=self.name)

@@ -120,7 +120,7 @@ class Routing:
         self._prices = dict(prices or {})
         self._price_of: dict[str, Price | None] = {}
         self._environ = environ
-        self._endpoints: dict[tuple[str, Endpoint | None, str | None], Endpoint] = {}
+        self._endpoints: dict[tuple[str, Endpoint | None, str | None, bool], Endpoint] = {}
         self._secrets: set[Secret] = set()
         self.redactor = Redactor()
         for name in {key for service in services().values() for key in service.keys}:
@@ -160,8 +160,12 @@ class Routing:
         message = f"no provider is known for {model!r}: its part before the / must be a provider's name"
         raise ConfigError(message, key="model", nearest=nearest)
 
-    def agent_endpoint(self, agent: Agent) -> Endpoint:
+    def agent_endpoint(self, agent: Agent, *, key_needed: bool = True) -> Endpoint:
         """Complete the address and key of an agent.
+
+        Args:
+            agent: whose.
+            key_needed: False lets the variable that `api_key_env` names be unset, for plans.
 
         Raises:
             ConfigError: when its key may not go to its address, with the cure.
@@ -172,7 +176,7 @@ class Routing:
             check = getattr(self.provider(agent.model or ""), "check", None)
             if check is not None:
                 check(agent.model)
-            return self._endpoint(agent.model or "", given, agent.api_key_env)
+            return self._endpoint(agent.model or "", given, agent.api_key_env, key_needed)
         except ConfigError as error:
             raise ConfigError(error.message, agent=agent.name, key=error.key, nearest=error.nearest) from None
 
@@ -184,16 +188,18 @@ class Routing:
         """
         return self._endpoint(model, given, None)
 
-    def _endpoint(self, model: str, given: Endpoint | None, variable: str | None) -> Endpoint:
-        cached = (model.partition("/")[0], given, variable)
+    def _endpoint(
+        self, model: str, given: Endpoint | None, variable: str | None, key_needed: bool = True
+    ) -> Endpoint:
+        cached = (model.partition("/")[0], given, variable, key_needed)
         found = self._endpoints.get(cached)
         if found is None:
-            found = self._endpoints[cached] = self._resolve(model, given or Endpoint(), variable)
+            found = self._endpoints[cached] = self._resolve(model, given or Endpoint(), variable, key_needed)
             if found.api_key is not None:
                 self._know(found.api_key)
         return found
 
-    def _resolve(self, model: str, given: Endpoint, variable: str | None) -> Endpoint:
+    def _resolve(self, model: str, given: Endpoint, variable: str | None, key_needed: bool) -> Endpoint:
         prefix = model.partition("/")[0]
         provider = self.provider(model)
         service = services().get(prefix, Service())
@@ -210,15 +216,20 @@ class Routing:
             raise ConfigError(_untrusted(url, f"{prefix} may add credentials of this machine"), key="base_url")
         key = given.api_key
         if key is None and variable is not None:
-            key = self._named_key(variable, prefix, service, url, trusted)
-        if key is None and (url is None or own_url == url):
+            self._check_variable(variable, prefix, service, url, trusted)
+            value = self._environ.get(variable, "")
+            if value.strip():
+                key = Secret(value)
+            elif key_needed:
+                raise ConfigError(f"the environment variable {variable} is not set", key="api_key_env")
+        if key is None and variable is None and (url is None or own_url == url):
             key = getattr(provider, "api_key", None)
-        if key is None and trusted:
+        if key is None and variable is None and trusted:
             names = (*getattr(provider, "key_names", ()), *service.keys)
             key = next((Secret(self._environ[n]) for n in names if self._environ.get(n, "").strip()), None)
         return Endpoint(url, key)
 
-    def _named_key(self, variable: str, prefix: str, service: Service, url: str | None, trusted: bool) -> Secret:
+    def _check_variable(self, variable: str, prefix: str, service: Service, url: str | None, trusted: bool) -> None:
         own = (*getattr(self._made.get(prefix), "key_names", ()), *service.keys)
         if variable not in own:
             if not _KEY_VARIABLE.fullmatch(variable):
@@ -230,10 +241,30 @@ class Routing:
                 raise ConfigError(message, key="api_key_env")
         if not trusted:
             raise ConfigError(_untrusted(url, f"{variable} goes only to its provider's own address"), key="base_url")
-        value = self._environ.get(variable, "")
-        if not value.strip():
-            raise ConfigError(f"the environment variable {variable} is not set", key="api_key_env")
-        return Secret(value)
+
+    def host(self, agent: Agent) -> str | None:
+        """Say where an agent's calls go; None for work that is no model's, and when the address is not known here."""
+        if agent.model is None:
+            return None
+        prefix = agent.model.partition("/")[0]
+        url = self.agent_endpoint(agent, key_needed=False).base_url or services().get(prefix, Service()).url
+        if url is not None:
+            return origin(url)
+        return "this process" if prefix in OWN and prefix not in self._given else None
+
+    def key_name(self, agent: Agent) -> str | None:
+        """Say which key an agent's calls carry, never its value; None without one."""
+        if agent.model is None:
+            return None
+        if agent.api_key is not None:
+            return "given in code"
+        prefix = agent.model.partition("/")[0]
+        names = [agent.api_key_env] if agent.api_key_env else list(services().get(prefix, Service()).keys)
+        key = self.agent_endpoint(agent, key_needed=False).api_key
+        if key is None:
+            own = agent.base_url is None and names
+            return f"{' or '.join(names)}: not set" if own or agent.api_key_env else None
+        return next((name for name in names if self._environ.get(name) == key.reveal()), "of the provider")
 
     def _know(self, secret: Secret) -> None:
         if secret not in self._secrets:

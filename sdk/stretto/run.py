@@ -106,9 +106,17 @@ class Run:
                 self.cancel()
         if cancelled:
             raise asyncio.CancelledError
+        self.raise_for_crash()
+        return self
+
+    def raise_for_crash(self) -> None:
+        """Do nothing, unless the run itself could not be made.
+
+        Raises:
+            BaseException: what kept it from being made, for example a ConfigError of a provider.
+        """
         if self._drive.crash is not None:
             raise self._drive.crash
-        return self
 
     async def wait(self) -> Run:
         """Wait for the end as a watcher: cancelling this cancels nothing."""
@@ -203,6 +211,11 @@ class Run:
         return [known[agent.name] for agent in self.ensemble.agents if agent.name in known]
 
     @property
+    def terminal(self) -> Outcome | None:
+        """The outcome of the last terminal agent; None before its end."""
+        return self._drive.outcomes.get(self._terminal)
+
+    @property
     def _terminal(self) -> str:
         needed = {name for before in self._drive.plan.dependencies.values() for name in before}
         return next(agent.name for agent in reversed(self.ensemble.agents) if agent.name not in needed)
@@ -279,7 +292,7 @@ class Run:
         """
         if format != "stretto":
             raise ValueError(f"to_dict knows the format 'stretto', got {format!r}")
-        terminal = self._drive.outcomes.get(self._terminal)
+        terminal = self.terminal
         return {
             "stretto": 1,
             "run_id": self.run_id,

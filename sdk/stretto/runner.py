@@ -134,6 +134,40 @@ class Runner:
         run.on_end(self._runs.discard)
         return run
 
+    def describe(self, work: Ensemble | Agent) -> dict[str, Any]:
+        """Say what a run would do, as plain data: phases, agents with host and key, layers, settings, warnings.
+
+        Nothing is called, and no key is needed.
+
+        Raises:
+            ConfigError: for whatever a run would refuse, missing keys excepted.
+        """
+        ensemble = work if isinstance(work, Ensemble) else Ensemble(work.name, [work])
+        made, routing = ensemble.plan(), self._routing_for(ensemble)
+        settings, stacks = self._settings.over(ensemble.settings), self._stacks(ensemble)
+        phase_of = made.phase_of()
+        return {
+            "ensemble": ensemble.name,
+            "schedule": ensemble.schedule,
+            "phases": made.phases,
+            "agents": [
+                {
+                    "name": agent.name,
+                    "phase": phase_of[agent.name],
+                    "model": agent.model,
+                    "depends_on": list(made.dependencies[agent.name]),
+                    "timeout": settings.default_timeout if agent.timeout is None else agent.timeout,
+                    "host": routing.host(agent),
+                    "key": routing.key_name(agent),
+                    "middleware": layers.names(stacks[agent.name]),
+                }
+                for agent in ensemble.agents
+            ],
+            "middleware": layers.names(layers.merge(self._stack, ensemble.middleware)),
+            "settings": settings.to_dict(),
+            "warnings": [*made.warnings, *_unbounded(ensemble, stacks, settings)],
+        }
+
     def _routing_for(self, ensemble: Ensemble) -> Routing:
         if not ensemble.prices:
             return self._routing

@@ -1,0 +1,163 @@
+"""Show runs and plans to people: progress as it comes, and a summary at the end."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from .events import (
+    AgentDelta,
+    AgentFinished,
+    AgentRetrying,
+    AgentStarted,
+    AgentWaiting,
+    Event,
+    PhaseStarted,
+    RunStarted,
+)
+from .outcome import Outcome
+from .terminal import visible
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from .run import Run
+
+_MARKS = {"ok": "✓", "failed": "✗", "timed_out": "⧖", "cancelled": "⊘", "skipped": "–"}
+_COLOURS = {"ok": "green", "failed": "red", "timed_out": "red", "cancelled": "yellow", "skipped": "dim"}
+LONG_NAME = 24
+
+
+def console() -> Console:
+    """Give stderr as a console: coloured on a terminal, plain lines when piped, under NO_COLOR or TERM=dumb."""
+    from rich.console import Console
+
+    plain = not sys.stderr.isatty() or "NO_COLOR" in os.environ or os.environ.get("TERM") == "dumb"
+    return Console(stderr=True, highlight=False, no_color=plain, soft_wrap=plain, width=None if not plain else 120)
+
+
+class Progress:
+    """Print what happens, a line each; with `pieces` also the texts, line by line, each with its agent's name.
+
+    Args:
+        to: where.
+        pieces: whether texts are shown while they are being written.
+    """
+
+    def __init__(self, to: Console, *, pieces: bool) -> None:
+        self._to = to
+        self._pieces = pieces
+        self._open: dict[str, str] = {}
+        self._phases: tuple[tuple[str, ...], ...] = ()
+
+    def show(self, event: Event) -> None:
+        """Print one event, when it is worth a line."""
+        if isinstance(event, RunStarted):
+            self._phases = event.phases
+            for warning in event.warnings:
+                self._say(f"warning: {warning}", "yellow")
+        elif isinstance(event, PhaseStarted):
+            names = ", ".join(self._phases[event.phase][:8])
+            more = len(self._phases[event.phase]) - 8
+            self._say(f"phase {event.phase}: {names}" + (f" and {more} more" if more > 0 else ""), "bold")
+        elif isinstance(event, AgentRetrying):
+            wait = "" if event.wait is None else f", again in {event.wait:.1f} s"
+            self._say(f"  {event.agent}: request {event.attempt} failed{wait}: {_short(event.error)}", "yellow")
+        elif isinstance(event, AgentWaiting) and event.seconds is not None and event.seconds >= 1:
+            self._say(f"  {event.agent}: waits {event.seconds:.1f} s ({event.cause})", "dim")
+        elif isinstance(event, AgentDelta) and self._pieces:
+            self._piece(event)
+        elif isinstance(event, AgentStarted) and self._pieces:
+            self._say(f"  {event.agent} begins", "dim")
+        elif isinstance(event, AgentFinished):
+            self._flush(event.agent)
+            self._finished(event.outcome)
+
+    def _say(self, text: str, style: str = "") -> None:
+        self._to.print(visible(text), style=style or None, markup=False)
+
+    def _piece(self, event: AgentDelta) -> None:
+        if event.delta.restart:
+            self._open.pop(event.agent, None)
+            self._say(f"  {event.agent} begins anew", "yellow")
+        text = self._open.get(event.agent, "") + (event.delta.text or "")
+        *lines, self._open[event.agent] = text.split("\n")
+        for line in lines:
+            self._line(event.agent, line)
+
+    def _flush(self, agent: str) -> None:
+        rest = self._open.pop(agent, "")
+        if rest.strip():
+            self._line(agent, rest)
+
+    def _line(self, agent: str, line: str) -> None:
+        if line.strip():
+            self._say(f"  {agent} | {line}", "cyan")
+
+    def _finished(self, outcome: Outcome) -> None:
+        seconds = outcome.ended - outcome.started
+        text = f"  {_MARKS[outcome.status]} {outcome.agent} {outcome.status} {seconds:.2f} s"
+        if outcome.reason:
+            text += f": {outcome.reason}"
+        self._say(text, _COLOURS[outcome.status])
+
+
+def _short(error: BaseException) -> str:
+    return getattr(error, "message", "") or str(error) or type(error).__name__
+
+
+def summary(run: Run, to: Console) -> None:
+    """Print the table of agents: phase, status, seconds, where they went, tokens, cost."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("agent", max_width=LONG_NAME, no_wrap=True)
+    for name in ("phase", "seconds", "waited", "tokens in", "out", "requests", "USD"):
+        table.add_column(name, justify="right")
+    table.add_column("status")
+    for outcome in sorted(run.outcomes.values(), key=lambda outcome: outcome.phase):
+        timings = outcome.timings
+        table.add_row(
+            visible(outcome.agent),
+            str(outcome.phase),
+            f"{outcome.ended - outcome.started:.2f}",
+            f"{timings.queue + timings.limit + timings.backoff:.2f}",
+            str(outcome.usage.input_tokens),
+            str(outcome.usage.output_tokens),
+            str(len(outcome.attempts)),
+            money(outcome.cost),
+            outcome.status,
+        )
+    to.print(table)
+    seconds = (run.ended or run.started) - run.started
+    usage = run.usage
+    to.print(
+        f"{run.status}: {len(run.succeeded)} of {len(run.ensemble.agents)} agents ok in {seconds:.2f} s, "
+        f"{usage.input_tokens} tokens in, {usage.output_tokens} out, {money(run.cost)} USD",
+        markup=False,
+    )
+
+
+def money(cost: float | None) -> str:
+    """Give USD, or a question mark when it is unknown."""
+    return "?" if cost is None else f"{cost:.4f}" if cost else "0"
+
+
+def phases_table(rows: Iterable[Sequence[str]], to: Console) -> None:
+    """Print the agents of a plan: phase, agent, model or work, needs, host, key."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("phase", "agent", "work", "needs", "goes to", "key"):
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(*map(visible, row))
+    to.print(table)
+
+
+def json_text(data: Any, *, indent: int | None = 2) -> str:
+    """Give data as JSON text."""
+    return json.dumps(data, ensure_ascii=False, indent=indent, default=str)
