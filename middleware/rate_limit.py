@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Hashable
+from copy import copy
 from dataclasses import dataclass, field
 
 from aiolimiter import AsyncLimiter
@@ -22,7 +23,7 @@ from stretto.settings import check_seconds
 
 # The share of a period's requests that may go out at once. A sliding period then sees at most 1.05 x the limit.
 BURST = 0.05
-# Lanes that nobody has used for a period are dropped when there are more than this.
+# Lanes that are as new are dropped when there are more than this.
 MANY = 1000
 
 
@@ -32,22 +33,40 @@ class _Lane:
     aiolimiter alone admits twice its rate in the first period: its bucket is as large as the rate.
     """
 
-    __slots__ = ("bucket", "gate", "interval", "used", "waiting")
+    __slots__ = ("_burst", "_drained", "bucket", "gate", "interval", "waiting")
 
     def __init__(self, requests: float, per: float) -> None:
-        burst = max(1, int(requests * BURST))
+        self._burst = max(1, int(requests * BURST))
         # The bit more keeps rounding errors of its level from looking like a request too many.
-        self.bucket = AsyncLimiter(burst + 1e-6, per * burst / requests * (1 + 1e-5))
+        self.bucket = AsyncLimiter(self._burst + 1e-6, per * self._burst / requests * (1 + 1e-5))
         self.gate = asyncio.Lock()
         self.interval = per / requests
-        self.used = 0.0
         self.waiting = 0
+        self._drained = 0.0  # loop time at which the bucket will be as new; aiolimiter does not tell
+
+    async def take(self) -> None:
+        await self.bucket.acquire()
+        self._drained = max(self._drained, asyncio.get_running_loop().time()) + self.interval
+
+    def wait(self) -> float:
+        """Give the seconds that a newcomer would wait."""
+        ahead = self.waiting + 1 - self._burst
+        return max(0.0, self._drained - asyncio.get_running_loop().time() + ahead * self.interval)
+
+    def idle(self, now: float) -> bool:
+        return not self.waiting and self._drained < now
 
 
-@dataclass(slots=True)
 class _Pause:
-    until: float  # loop time
-    error: CallError
+    """What a server asked for. Whoever waits is woken, first come first served, when it ends or grows."""
+
+    __slots__ = ("error", "over", "timer", "until")
+
+    def __init__(self, until: float, error: CallError, timer: asyncio.TimerHandle) -> None:
+        self.until = until  # loop time
+        self.error = error
+        self.timer = timer
+        self.over = asyncio.Event()
 
 
 class _State:
@@ -58,6 +77,21 @@ class _State:
     def __init__(self) -> None:
         self.lanes: dict[Hashable, _Lane] = {}
         self.pauses: dict[LimitKey, _Pause] = {}
+
+    def pause(self, key: LimitKey, error: CallError, seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        until = loop.time() + seconds
+        known = self.pauses.get(key)
+        if known is not None:
+            if known.until >= until:
+                return
+            self._end(key)  # those who wait look anew how long it takes
+        self.pauses[key] = _Pause(until, error, loop.call_at(until, self._end, key))
+
+    def _end(self, key: LimitKey) -> None:
+        pause = self.pauses.pop(key)
+        pause.timer.cancel()
+        pause.over.set()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,58 +136,50 @@ class RateLimit:
 
     async def __call__(self, call: Call, call_next: Next) -> Reply:
         state = self._state.get()
+        if state.pauses:
+            await self._pass_pause(state, call)
         if self.requests is not None:
             await self._in_turn(state, call, self.requests)
-        elif state.pauses:
-            await self._pass_pause(state, call)
+            while state.pauses and call.limit_key in state.pauses:  # begun meanwhile: the turn is given up
+                await self._pass_pause(state, call)
+                await self._in_turn(state, call, self.requests)
         try:
             return await call_next(call)
         except CallError as error:
             if error.retry_after and call.attempt.started is not None:
-                _pause(state, call.limit_key, error)
+                state.pause(call.limit_key, error, error.retry_after)
             raise
 
     async def _in_turn(self, state: _State, call: Call, requests: float) -> None:
-        lane = self._lane(state, call, requests)
-        if not lane.waiting and lane.bucket.has_capacity() and not state.pauses:
-            await lane.bucket.acquire()  # nothing to wait for: it does not suspend
+        key = scope_of(self.scope, call)
+        lane = state.lanes.get(key) or self._lane(state, key, requests)
+        if not lane.waiting and lane.bucket.has_capacity():
+            await lane.take()  # nothing to wait for: it does not suspend
             return
-        self._refuse_long(call, lane)
+        wait = lane.wait()
+        self._refuse_long(call, wait)
         lane.waiting += 1
         try:
-            with call.record.waiting("quota", lane.waiting * lane.interval, key=str(scope_of(self.scope, call))):
-                await lane.gate.acquire()
-            try:
-                await self._pass_pause(state, call)
-                if lane.bucket.has_capacity():
-                    await lane.bucket.acquire()
-                else:
-                    with call.record.waiting("quota", lane.interval, key=str(scope_of(self.scope, call))):
-                        await lane.bucket.acquire()
-            finally:
-                lane.gate.release()
+            with call.record.waiting("quota", wait, key=None if key is None else str(key)):
+                async with lane.gate:
+                    if call.limit_key not in state.pauses:
+                        await lane.take()
         finally:
             lane.waiting -= 1
 
-    def _lane(self, state: _State, call: Call, requests: float) -> _Lane:
-        key = scope_of(self.scope, call)
-        lane = state.lanes.get(key)
-        now = asyncio.get_running_loop().time()
-        if lane is None:
-            if len(state.lanes) >= MANY:
-                idle = [k for k, other in state.lanes.items() if not other.waiting and other.used < now - self.per]
-                for old in idle:
-                    del state.lanes[old]
-            lane = state.lanes[key] = _Lane(requests, self.per)
-        lane.used = now
+    def _lane(self, state: _State, key: Hashable, requests: float) -> _Lane:
+        if len(state.lanes) >= MANY:
+            now = asyncio.get_running_loop().time()
+            for old in [old for old, lane in state.lanes.items() if lane.idle(now)]:
+                del state.lanes[old]
+        state.lanes[key] = lane = _Lane(requests, self.per)
         return lane
 
-    def _refuse_long(self, call: Call, lane: _Lane) -> None:
-        wait = lane.waiting * lane.interval
+    def _refuse_long(self, call: Call, wait: float) -> None:
         if self.max_wait is not None and wait > self.max_wait:
             reason = f"the wait of {wait:.1f} s for the quota is above RateLimit.max_wait of {self.max_wait:g} s"
-        elif wait > call.remaining():
-            reason = f"the wait of {wait:.1f} s for the quota passes the deadline in {call.remaining():.1f} s"
+        elif wait >= (remaining := call.remaining()):
+            reason = f"the wait of {wait:.1f} s for the quota passes the deadline in {remaining:.1f} s"
         else:
             return
         raise RateLimited("refused by RateLimit", call=call, retry_after=wait, reason=reason)
@@ -163,27 +189,17 @@ class RateLimit:
         loop, key = asyncio.get_running_loop(), call.limit_key
         while (pause := state.pauses.get(key)) is not None:
             left = pause.until - loop.time()
-            if left <= 0:
-                del state.pauses[key]
-                return
             if left > self.max_pause:
                 raise _paused(pause.error, call, left, f"above RateLimit.max_pause of {self.max_pause:g} s")
-            if left > call.remaining():
-                raise _paused(pause.error, call, left, f"which passes the deadline in {call.remaining():.1f} s")
+            if left >= (remaining := call.remaining()):
+                raise _paused(pause.error, call, left, f"which passes the deadline in {remaining:.1f} s")
             with call.record.waiting("pause", left, key=str(key)):
-                await asyncio.sleep(left)
-
-
-def _pause(state: _State, key: LimitKey, error: CallError) -> None:
-    until = asyncio.get_running_loop().time() + (error.retry_after or 0.0)
-    known = state.pauses.get(key)
-    if known is None or known.until < until:
-        state.pauses[key] = _Pause(until, error)
+                await pause.over.wait()
 
 
 def _paused(error: CallError, call: Call, left: float, why: str) -> CallError:
     """Give the server's own error once more, for a call that was not sent."""
-    again = type(error).from_dict({**error.to_dict(), "agent": call.agent, "attempt": None})
-    again.retry_after = left
+    again = copy(error)
+    again.agent, again.attempt, again.retry_after = call.agent, None, left
     again.reason = f"the server asked to wait {left:.1f} s more, {why}"
     return again

@@ -16,6 +16,7 @@ from stretto.contract import Next
 from stretto.errors import CallError, ConfigError
 from stretto.per_loop import PerLoop
 from stretto.reply import Reply
+from stretto.settings import check_seconds
 
 
 class _Tokens:
@@ -48,8 +49,9 @@ class RetryThrottle:
 
     def __post_init__(self) -> None:
         for name, bound in (("ratio", 0), ("per_second", 0), ("most", 1)):
-            if not getattr(self, name) >= bound:
-                message = f"RetryThrottle.{name} must be {bound} or more, got {getattr(self, name)!r}"
+            value = getattr(self, name)
+            if not (isinstance(value, (int, float)) and value >= bound):
+                message = f"RetryThrottle.{name} must be {bound} or more, got {value!r}"
                 raise ConfigError(message, key=name)
 
     def _filled(self) -> _Tokens:
@@ -109,10 +111,13 @@ class Retry:
     def __post_init__(self) -> None:
         whole = isinstance(self.attempts, int) and not isinstance(self.attempts, bool)  # pyright: ignore[reportUnnecessaryIsInstance]
         if not (whole and self.attempts >= 1):
-            raise ConfigError(f"Retry.attempts must be a whole number of 1 or more, got {self.attempts!r}", key="attempts")
+            raise ConfigError(
+                f"Retry.attempts must be a whole number of 1 or more, got {self.attempts!r}", key="attempts"
+            )
         for name in ("backoff", "max_backoff", "max_wait"):
-            if not 0 < getattr(self, name) < float("inf"):
-                raise ConfigError(f"Retry.{name} must be seconds above 0, got {getattr(self, name)!r}", key=name)
+            if getattr(self, name) is None:
+                raise ConfigError(f"Retry.{name} must be seconds above 0, got None", key=name)
+            check_seconds(f"Retry.{name}", getattr(self, name))
 
     async def __call__(self, call: Call, call_next: Next) -> Reply:
         if self.throttle is not None:
@@ -166,11 +171,14 @@ class _Again:
 
     def _wait(self, state: RetryCallState) -> float:
         layer = self._layer
-        bound = min(layer.max_backoff, layer.backoff * 2 ** (state.attempt_number - 1))
+        doubled = layer.backoff * 2 ** min(state.attempt_number - 1, 64)  # beyond that a float overflows
         outcome = state.outcome
         self._failure = (outcome.exception() if outcome is not None else None) or self._failure
-        floor = getattr(self._failure, "retry_after", None) or 0.0
-        return max(random.uniform(0, bound), floor)
+        return max(random.uniform(0, min(layer.max_backoff, doubled)), self._floor())
+
+    def _floor(self) -> float:
+        error = self._failure
+        return (error.retry_after or 0.0) if isinstance(error, CallError) else 0.0
 
     def _stop(self, state: RetryCallState) -> bool:
         if state.attempt_number >= self._layer.attempts:
@@ -183,7 +191,8 @@ class _Again:
 
     async def _sleep(self, seconds: float) -> None:
         call = self._call
-        with call.record.waiting("backoff", seconds, key=str(call.limit_key), error=self._failure):
+        key = str(call.limit_key) if call.model else None
+        with call.record.waiting("backoff", seconds, key=key, error=self._failure):
             await asyncio.sleep(seconds)
 
     def _reason(self, wait: float) -> str:
@@ -191,8 +200,10 @@ class _Again:
         layer, call = self._layer, self._call
         if not layer.restart_streams and any(attempt.emitted for attempt in call.record.attempts):
             return "not tried again: a part of the reply was emitted"
-        if wait > layer.max_wait:
-            return f"not tried again: the server asked to wait {wait:.1f} s, above Retry.max_wait of {layer.max_wait:g} s"
+        if (floor := self._floor()) > layer.max_wait:
+            return (
+                f"not tried again: the server asked to wait {floor:.1f} s, above Retry.max_wait of {layer.max_wait:g} s"
+            )
         if wait >= call.remaining():
             return f"not tried again: the wait of {wait:.1f} s passes the deadline in {call.remaining():.1f} s"
         if layer.throttle is not None and not layer.throttle.spend():

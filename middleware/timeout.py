@@ -67,7 +67,20 @@ class Timeout:
 class _Watch:
     """One timer that re-arms itself: whatever it finds when it fires decides."""
 
-    __slots__ = ("_call", "_cancelling", "_emit", "_emitting", "_error", "_layer", "_loop", "_quiet", "_sent", "_task", "_timer")
+    __slots__ = (
+        "_call",
+        "_cancelling",
+        "_emit",
+        "_emitting",
+        "_error",
+        "_layer",
+        "_loop",
+        "_over",
+        "_quiet",
+        "_sent",
+        "_task",
+        "_timer",
+    )
 
     def __init__(self, layer: Timeout, call: Call) -> None:
         task = asyncio.current_task()
@@ -81,6 +94,7 @@ class _Watch:
         self._sent: float | None = None
         self._quiet: float | None = None  # since when nothing came; None before the first piece
         self._emitting = False
+        self._over = False
         self._error: CallTimeout | None = None
         self._timer: asyncio.TimerHandle | None = None
 
@@ -121,6 +135,8 @@ class _Watch:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        if self._over:  # a call that was refused unsent may be sent later, by another: its task is none of ours
+            return
         bounds = self._bounds()
         if bounds:
             self._timer = self._loop.call_at(min(bounds)[0], self._look)
@@ -133,6 +149,7 @@ class _Watch:
             return
         name, seconds = over[0]
         self._error = CallTimeout(f"Timeout.{name} of {seconds:g} s ran out", seconds=seconds, call=self._call)
+        self._error.attempt = None  # outside of Retry none may be open
         for attempt in self._call.record.attempts:
             if attempt.ended is None and attempt.error is None:
                 attempt.error = self._error
@@ -141,6 +158,7 @@ class _Watch:
 
     def end(self) -> CallTimeout | None:
         """Stop; give the error when it was this timer, and nobody else, that cancelled the task."""
+        self._over = True
         if self._timer is not None:
             self._timer.cancel()
         if self._error is None:

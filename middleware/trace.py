@@ -34,19 +34,21 @@ class Trace:
         if not span.is_recording():
             return await call_next(call)
         span.set_attributes({**telemetry.some(telemetry.request_attributes(call)), telemetry.OPERATION: "chat"})
-        captured = call.services is not None and call.services.capture_content
+        services = call.services
+        clean = services.redactor.error_text if services is not None else str
+        captured = services is not None and services.capture_content
         if captured:
-            span.set_attribute(telemetry.INPUT_VALUE, telemetry.content(list(map(dict, call.messages))))
+            span.set_attribute(telemetry.INPUT_VALUE, clean(telemetry.content(list(map(dict, call.messages)))))
         with use_span(span, end_on_exit=True, record_exception=False, set_status_on_exception=False):
             try:
                 reply = await call_next(call)
             except BaseException as error:
-                telemetry.failed(span, error)
+                telemetry.failed(span, error, clean)
                 raise
             else:
                 span.set_attributes(telemetry.response_attributes(reply))
                 if captured:
-                    span.set_attribute(telemetry.OUTPUT_VALUE, telemetry.content(reply.text))
+                    span.set_attribute(telemetry.OUTPUT_VALUE, clean(reply.text))
                 return reply
             finally:
                 _ledger(span, call)

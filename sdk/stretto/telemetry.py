@@ -7,9 +7,10 @@ gen-ai-metrics); OpenInference for `openinference.span.kind`, `input.value` and 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from opentelemetry import trace
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
@@ -124,11 +125,11 @@ def recorded() -> bool:
     return trace.get_current_span().is_recording()
 
 
-def failed(span: Span, error: BaseException) -> None:
-    """Mark a span as failed; its text is the error's, which the boundary has redacted."""
+def failed(span: Span, error: BaseException, clean: Callable[[str], str] = str) -> None:
+    """Mark a span as failed. `clean` takes keys out: the boundary has redacted its errors, but not a user's own."""
     status = getattr(error, "status", None)
     span.set_attribute(ERROR_TYPE, str(status) if isinstance(status, int) else type(error).__name__)
-    span.set_status(Status(StatusCode.ERROR, str(error)))
+    span.set_status(Status(StatusCode.ERROR, clean(str(error))))
 
 
 def request_attributes(call: Call) -> dict[str, Any]:
@@ -140,10 +141,9 @@ def request_attributes(call: Call) -> dict[str, Any]:
         CONVERSATION_ID: call.metadata.get("conversation_id"),
         LIMIT_KEY: str(call.limit_key),
     }
-    address, _, port = call.endpoint.origin.partition("://")[2].rpartition(":")
-    if address or port:
-        attributes[SERVER_ADDRESS] = address or port
-        attributes[SERVER_PORT] = int(port) if address and port.isdigit() else None
+    if call.endpoint.origin:
+        server = urlsplit(call.endpoint.origin)
+        attributes[SERVER_ADDRESS], attributes[SERVER_PORT] = server.hostname, server.port
     for name, value in call.params.items():
         if name in _REQUEST and isinstance(value, (int, float)):
             attributes[_REQUEST[name]] = value

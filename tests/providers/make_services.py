@@ -242,6 +242,7 @@ class Probe:
     def _clear(self) -> None:
         self.server.requests.clear()
         self.foreign.clear()
+        imported().in_memory_llm_clients_cache.flush_cache()  # a client keeps what it found in the environment
 
     async def entry(self, prefix: str) -> dict[str, Any]:
         """Learn all about one prefix."""
@@ -271,7 +272,7 @@ class Probe:
                 await ask(model, api_base=self.server.url)
             names = arrived(self.server.requests)
             for name in names:
-                del left[name]
+                left.pop(name, None)
                 signs = signs or bool(SIGNS.match(name))
                 # What the openai SDK takes for every service is openai's.
                 if re.search(r"(KEY|TOKEN|JWT)$", name) and (openais or not name.startswith("OPENAI_")):

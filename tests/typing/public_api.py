@@ -1,0 +1,116 @@
+"""What a user writes must type-check; this file is checked by mypy and pyright, and never run."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+from stretto import (
+    Agent,
+    Call,
+    Delta,
+    Ensemble,
+    Inputs,
+    Middleware,
+    Next,
+    Outcome,
+    Plan,
+    Reply,
+    Run,
+    Runner,
+    Secret,
+    Settings,
+    Timings,
+    Usage,
+    default_stack,
+    load,
+)
+from stretto.errors import CallError, Overloaded
+from stretto.events import AgentDelta, AgentFinished, Event
+from stretto.middleware import ConcurrencyLimit, RateLimit, Retry, RetryThrottle, Timeout, Trace
+from stretto.providers import LiteLLM, Local, Simulated
+from stretto.testing import Answers, Stack, a_call, virtual_time
+
+
+async def a_layer(call: Call, call_next: Next) -> Reply:
+    reply = await call_next(call.with_(params={"temperature": 0}))
+    with call.record.waiting("quota", 1.0, key=str(call.limit_key)):
+        await asyncio.sleep(0)
+    return reply
+
+
+class Editing:
+    name = "editing"
+    kinds = ("llm", "function")
+
+    async def __call__(self, call: Call, call_next: Next) -> Reply:
+        emit = call.emit
+        if emit is None:
+            return await call_next(call)
+
+        async def upper(delta: Delta) -> None:
+            await emit(Delta(text=delta.text.upper()) if delta.text is not None else delta)
+
+        return await call_next(call.with_(emit=upper))
+
+
+async def a_function(inputs: Inputs) -> Mapping[str, int]:
+    if not inputs.text:
+        raise Overloaded("busy", retry_after=2)
+    return {"words": len(inputs.text.split())}
+
+
+def a_plain_function(inputs: Inputs) -> str:
+    return inputs.results["a"].text
+
+
+layers: list[Middleware] = [a_layer, Editing(), Trace(), Retry(5, throttle=RetryThrottle()), ConcurrencyLimit(3)]
+layers += default_stack(a_layer, retry=Retry(2), timeout=None, rate_limit=RateLimit(requests=5, scope="run"))
+
+ensemble = Ensemble(
+    "typed",
+    [
+        Agent("a", model="simulated/echo", params={"seed": 1}, timeout=3, middleware=[Timeout(5, first_token=2)]),
+        Agent("b", function=a_function, depends_on=["a"], on_dependency_failure="run"),
+        Agent("c", function=a_plain_function, depends_on=["a"], when="${a} != no"),
+        Agent("d", model="openai/x", base_url="http://localhost:1", api_key=Secret("not-a-key"), prompt=lambda i: i.text),
+    ],
+    schedule="ready",
+    composer=lambda inputs: inputs.text,
+    settings=Settings(default_timeout=None, max_concurrent_agents=0),
+)
+
+
+async def main() -> None:
+    made: Plan = load("file.yaml", strictness="strict").plan()
+    phases: list[list[str]] = made.phases
+    providers = {"openai": Simulated(latency=0.1), "*": LiteLLM(), "local": Local()}
+    async with Runner(middleware=layers, providers=providers, trusted_origins=["http://localhost:1"]) as runner:
+        run: Run = await runner.run(ensemble, {"topic": "x"}, inputs={"a": "y"}, timeout=5, metadata={"tenant": "t"})
+        async with runner.start(ensemble, [{"role": "user", "content": "hi"}]) as live:
+            async for event in live.events():
+                told: Event = event
+                if isinstance(told, AgentDelta):
+                    piece: str | None = told.delta.text
+                    print(piece, phases)
+                elif isinstance(told, AgentFinished):
+                    outcome: Outcome = told.outcome
+                    timings: Timings = outcome.timings
+                    print(timings.provider)
+            async for text in live.text():
+                print(text.upper())
+    usage: Usage = run.usage
+    cost: float | None = run.cost
+    print(usage.input_tokens, cost, run["a"].error, run.failed[0].reason)
+    try:
+        run.raise_for_failures()
+    except* CallError as group:
+        print(group.exceptions)
+
+
+async def test_with_the_kit() -> None:
+    reply: Reply = await Stack(a_layer, Retry(), provider=Answers("ok", 3.0))(a_call(stream=True))
+    print(reply.text)
+
+
+number: None = virtual_time(test_with_the_kit())
