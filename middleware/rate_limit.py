@@ -33,25 +33,25 @@ class _Lane:
     aiolimiter alone admits twice its rate in the first period: its bucket is as large as the rate.
     """
 
-    __slots__ = ("_burst", "_drained", "bucket", "gate", "interval", "waiting")
+    __slots__ = ("_burst", "_drained", "_interval", "bucket", "gate", "waiting")
 
     def __init__(self, requests: float, per: float) -> None:
         self._burst = max(1, int(requests * BURST))
-        # The bit more keeps rounding errors of its level from looking like a request too many.
+        # The bits more keep rounding errors of its level from looking like a request too many.
         self.bucket = AsyncLimiter(self._burst + 1e-6, per * self._burst / requests * (1 + 1e-5))
         self.gate = asyncio.Lock()
-        self.interval = per / requests
         self.waiting = 0
+        self._interval = per / requests * (1 + 2e-5)
         self._drained = 0.0  # loop time at which the bucket will be as new; aiolimiter does not tell
 
     async def take(self) -> None:
         await self.bucket.acquire()
-        self._drained = max(self._drained, asyncio.get_running_loop().time()) + self.interval
+        self._drained = max(self._drained, asyncio.get_running_loop().time()) + self._interval
 
-    def wait(self) -> float:
-        """Give the seconds that a newcomer would wait."""
-        ahead = self.waiting + 1 - self._burst
-        return max(0.0, self._drained - asyncio.get_running_loop().time() + ahead * self.interval)
+    def wait(self, ahead: int) -> float:
+        """Give the seconds until there is room, when `ahead` others go first."""
+        room = self._drained + (ahead + 1 - self._burst) * self._interval
+        return max(0.0, room - asyncio.get_running_loop().time())
 
     def idle(self, now: float) -> bool:
         return not self.waiting and self._drained < now
@@ -140,7 +140,7 @@ class RateLimit:
             await self._pass_pause(state, call)
         if self.requests is not None:
             await self._in_turn(state, call, self.requests)
-            while state.pauses and call.limit_key in state.pauses:  # begun meanwhile: the turn is given up
+            while state.pauses and call.limit_key in state.pauses:  # begun meanwhile: it gave up its turn
                 await self._pass_pause(state, call)
                 await self._in_turn(state, call, self.requests)
         try:
@@ -156,12 +156,13 @@ class RateLimit:
         if not lane.waiting and lane.bucket.has_capacity():
             await lane.take()  # nothing to wait for: it does not suspend
             return
-        wait = lane.wait()
+        wait = lane.wait(lane.waiting)
         self._refuse_long(call, wait)
         lane.waiting += 1
         try:
             with call.record.waiting("quota", wait, key=None if key is None else str(key)):
                 async with lane.gate:
+                    await asyncio.sleep(lane.wait(0))
                     if call.limit_key not in state.pauses:
                         await lane.take()
         finally:

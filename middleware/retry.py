@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import random
 from dataclasses import dataclass, field
+from typing import Any
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
 
@@ -109,8 +110,8 @@ class Retry:
     kinds = ("llm", "script", "function")
 
     def __post_init__(self) -> None:
-        whole = isinstance(self.attempts, int) and not isinstance(self.attempts, bool)  # pyright: ignore[reportUnnecessaryIsInstance]
-        if not (whole and self.attempts >= 1):
+        attempts: Any = self.attempts
+        if not (isinstance(attempts, int) and not isinstance(attempts, bool) and attempts >= 1):
             raise ConfigError(
                 f"Retry.attempts must be a whole number of 1 or more, got {self.attempts!r}", key="attempts"
             )

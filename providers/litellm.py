@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from stretto.call import Call
-from stretto.errors import BadResponse, CallError, ContentBlocked, ContextTooLong, ProviderUnavailable
+from stretto.errors import BadResponse, CallError, ContentBlocked, ContextTooLong, ProviderUnavailable, RequestRejected
 from stretto.per_loop import PerLoop
 from stretto.providers import litellm_setup
 from stretto.providers.litellm_setup import NO_KEY, PATIENCE, Clients
@@ -26,6 +26,8 @@ _KINDS: Mapping[str, type[CallError]] = {
     "ContextWindowExceededError": ContextTooLong,
     "ContentPolicyViolationError": ContentBlocked,
 }
+# The reason that came on the wire, of litellm's stream; at the end it makes one up where none came.
+_FINISHES = ("received_finish_reason", "intermittent_finish_reason")
 _LONGEST_MESSAGE = 500
 
 
@@ -72,7 +74,7 @@ class LiteLLM:
         try:
             answer = await litellm_setup.imported().acompletion(**_request(call, self._clients.get()))
             call.attempt.headers = plain_headers(getattr(answer, "_response_headers", None) or {})
-            if call.emit is None:
+            if call.emit is None or not hasattr(answer, "aclose"):  # a few services never stream
                 return _reply(call, answer)
         except Exception as error:  # noqa: BLE001 - this is where foreign errors end
             failure = _failure(call, error, handled)
@@ -85,7 +87,10 @@ def _request(call: Call, clients: Clients) -> dict[str, Any]:
     service = litellm_setup.service(call.model)
     endpoint = call.endpoint
     key = endpoint.api_key.reveal() if endpoint.api_key is not None else NO_KEY
-    # Services that sign with the credentials of the machine are never sent elsewhere: the core refuses to.
+    if endpoint.base_url is None and service.get("movable") and service.get("url") is None:
+        # litellm would send it, key and all, to openai
+        raise RequestRejected(f"{call.model!r}: this service has no address of its own, give the agent a base_url")
+    # Others sign with the credentials of the machine. Those are never sent elsewhere: the core refuses to.
     signs = endpoint.api_key is None and endpoint.base_url is None and not service.get("movable")
     request: dict[str, Any] = deepcopy(dict(call.params))  # litellm writes into what it is given
     body: dict[str, Any] = deepcopy(dict(call.extra_body))
@@ -140,9 +145,9 @@ async def _streamed(call: Call, stream: Any, handled: BaseException | None) -> R
                 for delta in _deltas(chunk):
                     collected.add(delta)
                     await call.emit(delta)
-    finish = stream.received_finish_reason or stream.intermittent_finish_reason
+    finish: str | None = next(filter(None, (getattr(stream, name, None) for name in _FINISHES)), None)
     # Counted among the chunks as they came: what litellm adds at the end may be its own guess.
-    told = next((each for chunk in stream.chunks if (each := getattr(chunk, "usage", None))), None)
+    told = next((each for chunk in getattr(stream, "chunks", ()) if (each := getattr(chunk, "usage", None))), None)
     if failure is None and collected and finish is None:  # litellm takes an end without an end mark for success
         failure = ProviderUnavailable("the stream ended before its end mark")
     elif failure is None and not collected and (finish is None or told is None):

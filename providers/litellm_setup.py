@@ -19,8 +19,6 @@ from importlib import resources, util
 from pathlib import Path
 from typing import Any
 
-from stretto.errors import RequestRejected
-
 # litellm bounds the gap between bytes with it, and opens a client for each value. Our own clocks stand outside.
 PATIENCE = 86_400.0
 # Without a key litellm, and the openai SDK in it, take any that the environment holds.
@@ -148,11 +146,7 @@ class Clients:
         self._others = False  # litellm has made clients itself
 
     def of(self, model: str, base_url: str | None, key: str) -> Any:
-        """Give the client for a request; None where litellm takes none but its own.
-
-        Raises:
-            RequestRejected: when the service has no address of its own, and none is given.
-        """
+        """Give the client for a request; None where litellm takes none but its own."""
         kind = service(model).get("client")
         if kind is None:
             self._others = True
@@ -160,6 +154,7 @@ class Clients:
         if self._pool is None:
             make: Any = importlib.import_module("litellm.llms.custom_httpx.http_handler").AsyncHTTPHandler
             self._pool = make(timeout=PATIENCE, follow_redirects=False)
+            self._pool.client = self._pool.client  # given back, it is ours to close: else its finalizer does it again
         if kind == "http":
             return self._pool
         wanted = (model.partition("/")[0], base_url, key)
@@ -169,11 +164,10 @@ class Clients:
 
     def _face(self, model: str, base_url: str | None, key: str) -> Any:
         prefix = model.partition("/")[0]
-        own = prefix == "openai" and base_url is None  # what the environment says of openai is meant for it alone
+        # What the environment says of openai is meant for it alone.
+        own = base_url is None and prefix in ("openai", "text-completion-openai")
         make: Any = importlib.import_module("openai").AsyncOpenAI if own else sdk_client()
         url: str | None = base_url or imported().get_llm_provider(model, api_key=key)[3]
-        if url is None and not own:
-            raise RequestRejected(f"{prefix}/ has no address of its own: give the agent a base_url")
         return make(api_key=key, base_url=url, http_client=self._pool.client, timeout=PATIENCE, max_retries=0)
 
     async def close(self) -> None:
@@ -181,7 +175,7 @@ class Clients:
         self._faces.clear()
         pool, self._pool = self._pool, None
         if pool is not None:
-            await pool.close()
+            await pool.client.aclose()
         if self._others:
             self._others = False
             await _close_cached()

@@ -145,9 +145,9 @@ class Simulated:
             words = re.findall(r"\s*\S+\s*|\s+", _last_user_message(call))
         else:
             words = self._generated(call, script.tokens)
-        short = max(script.stall or 0, script.cut or 0) - len(words)
-        if short > 0:
-            words += self._generated(call, short + 1)
+        ends = [number for number in (script.stall, script.cut) if number is not None]
+        if ends and max(ends) >= len(words):  # there must be a word to stop before
+            words += self._generated(call, max(ends) - len(words) + 1)
         most = call.params.get("max_completion_tokens") or call.params.get("max_tokens")
         if isinstance(most, int) and len(words) > most:
             return words[:most], "length"

@@ -6,7 +6,7 @@ Python's keywords and the keys of a YAML file are the same words.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, fields
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
@@ -86,12 +86,27 @@ class Agent:
         if self.base_url is not None:
             check_base_url(self.base_url, agent=self.name)
         if self.api_key is not None and not isinstance(self.api_key, Secret):
-            put(self, "api_key", Secret(self.api_key))
+            key: Any = self.api_key
+            if not isinstance(key, str) or not key.strip():
+                raise ConfigError("api_key must be a text that is not empty", agent=self.name, key="api_key")
+            put(self, "api_key", Secret(key))
         if self.middleware is not None:
-            put(self, "middleware", tuple(self.middleware))
+            put(self, "middleware", listed("middleware", self.middleware, "layers", agent=self.name))
 
     def _refuse(self, key: str, bound: str, value: Any) -> None:
         raise ConfigError(f"{key} must be {bound}, got {value!r}", agent=self.name, key=key)
+
+
+def listed(key: str, values: Any, what: str, *, agent: str | None = None) -> tuple[Any, ...]:
+    """Give a list as a tuple.
+
+    Raises:
+        ConfigError: when it is no list.
+    """
+    if isinstance(values, (str, Mapping)) or not isinstance(values, Iterable):
+        raise ConfigError(f"{key} must be a list of {what}, got {values!r}", agent=agent, key=key)
+    found: Iterable[Any] = values
+    return tuple(found)
 
 
 def check_agent_name(name: Any) -> None:
@@ -105,7 +120,7 @@ def check_agent_name(name: Any) -> None:
     if len(name) > NAME_LENGTH:
         message = f"an agent's name must have at most {NAME_LENGTH} characters, got {len(name)}"
         raise ConfigError(message, agent=name[:40], key="name")
-    if any(unicodedata.category(character) in ("Cc", "Cf", "Zl", "Zp") for character in name):
+    if any(unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp") for character in name):
         raise ConfigError("an agent's name must hold no control characters", agent=name, key="name")
 
 
@@ -133,7 +148,8 @@ def _check_kind(agent: Agent) -> None:
         if agent.function is not None:
             message = "an agent has exactly one kind of work: model or function, not both"
             raise ConfigError(message, agent=agent.name, key="function")
-        if not isinstance(agent.model, str) or not agent.model.strip():  # pyright: ignore[reportUnnecessaryIsInstance]
+        model: Any = agent.model
+        if not isinstance(model, str) or not model.strip():
             raise ConfigError(f"model must be 'provider/model', got {agent.model!r}", agent=agent.name, key="model")
     if agent.function is not None and not callable(agent.function):
         message = f"function must be callable, got {agent.function!r}"
@@ -157,7 +173,7 @@ def _names(agent: Agent) -> tuple[str, ...]:
     if isinstance(agent.depends_on, str):
         message = f"depends_on must be a list of names: write [{agent.depends_on!r}]"
         raise ConfigError(message, agent=agent.name, key="depends_on")
-    names = tuple(agent.depends_on)
+    names = listed("depends_on", agent.depends_on, "names", agent=agent.name)
     for name in names:
         if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
             message = f"depends_on must be a list of names, got {name!r} in it"

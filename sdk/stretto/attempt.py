@@ -112,7 +112,8 @@ class Attempt:
                 f()
 
     def __repr__(self) -> str:
-        return f"<Attempt {self.number} of {self.model!r} started={self.started} ended={self.ended} error={self.error!r}>"
+        times = f"started={self.started} ended={self.ended}"
+        return f"<Attempt {self.number} of {self.model!r} {times} error={self.error!r}>"
 
 
 Told = Callable[[Cause, "str | None", "float | None", "BaseException | None"], None]

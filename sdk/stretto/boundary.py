@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry.trace import use_span
 
@@ -20,6 +20,7 @@ from .usage import Usage
 if TYPE_CHECKING:
     from .call import Call
     from .contract import Next
+    from .secret import Redactor
 
 
 async def send(call: Call) -> Reply:
@@ -28,9 +29,12 @@ async def send(call: Call) -> Reply:
     Raises:
         RuntimeError: when the call's attempt was sent before.
         CallError: of the provider; its text is redacted and its foreign cause gone.
-        Exception: what a function of the user raised, untouched.
+        BaseException: what a function of the user raised, untouched.
+        CancelledError: when the call's agent was stopped before.
     """
     target: Next
+    if call.clock is not None and call.clock.stopped:  # its agent turned the cancel into an error that is tried again
+        raise asyncio.CancelledError
     if call.work is not None:
         target = call.work
     elif call.services is not None:
@@ -65,54 +69,67 @@ async def _closed(call: Call, target: Next) -> Reply:
     """Await the provider; whatever happens, the attempt is closed."""
     attempt = call.attempt
     try:
-        reply = await target(call)
-        if not isinstance(reply, Reply):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise BadResponse(f"the provider gave a {type(reply).__name__} instead of a Reply", retryable=False)
-        return _settled(call, reply)
+        return _settled(call, _checked(await target(call)))
     except asyncio.CancelledError:
         attempt.cancelled = attempt.error is None  # a clock of ours writes its error before it cancels
         raise
-    except Exception as error:
+    except GeneratorExit:
+        raise
+    except BaseException as error:  # SystemExit too: it is that agent's failure
         failure = _failure(call, error)
         attempt.error = failure
-    except BaseException as error:  # SystemExit in a function is that agent's failure: the runner's to name
-        attempt.error = error
-        raise
     finally:
         _close(call)
     raise failure  # outside of the except block, so that no foreign context is attached
+
+
+def _checked(reply: Any) -> Reply:
+    if not isinstance(reply, Reply):
+        raise BadResponse(f"the provider gave a {type(reply).__name__} instead of a Reply", retryable=False)
+    if not isinstance(reply.text, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise BadResponse(f"the text of the provider's Reply is a {type(reply.text).__name__}", retryable=False)
+    if not isinstance(reply.usage, Usage | None):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise BadResponse(f"the usage of the provider's Reply is a {type(reply.usage).__name__}", retryable=False)
+    return reply
 
 
 def _settled(call: Call, reply: Reply) -> Reply:
     attempt, services = call.attempt, call.services
     usage = reply.usage if reply.usage is not None else attempt.usage
     attempt.usage = usage if usage is not None else Usage()
-    cost = reply.cost
-    text = reply.text
+    cost, text, reasoning = reply.cost, reply.text, reply.reasoning
     if services is not None and call.kind == "llm":
         cost = services.cost(call.model, usage, cost)
         text = services.redactor.model_text(text)
+        reasoning = services.redactor.model_text(reasoning)
     elif call.work is not None:
         cost = 0.0
     attempt.cost = cost
-    if cost is reply.cost and text is reply.text and usage is reply.usage:
+    if cost is reply.cost and text is reply.text and reasoning is reply.reasoning and usage is reply.usage:
         return reply
-    return replace(reply, cost=cost, text=text, usage=usage)
+    return replace(reply, cost=cost, text=text, reasoning=reasoning, usage=usage)
 
 
-def _failure(call: Call, error: Exception) -> Exception:
+def _failure(call: Call, error: BaseException) -> BaseException:
     """Give the error to raise: classified, located, without keys; a user's own stays as it is."""
     if not isinstance(error, CallError):
         if call.kind != "llm":
             return error
-        text = str(error)
-        error = CallError(f"{type(error).__name__}: {text}" if text else type(error).__name__, retryable=False)
+        error = CallError(_named(error), retryable=False)
     error.locate(call)
     if call.kind == "llm":
         _redact(call, error)
     if call.attempt.retry_after is None:
         call.attempt.retry_after = error.retry_after
     return error
+
+
+def _named(error: BaseException) -> str:
+    try:
+        text = str(error)
+    except Exception:  # of a foreign class
+        text = ""
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def _redact(call: Call, error: CallError) -> None:
@@ -134,7 +151,7 @@ def _close(call: Call) -> None:
     attempt.ended = now()
     if attempt.error is None and not attempt.cancelled:
         return
-    if isinstance(attempt.error, CallError) and attempt.error.status is not None and attempt.usage is None:
+    if isinstance(attempt.error, CallError) and (attempt.error.status or 0) >= 400 and attempt.usage is None:
         attempt.usage, attempt.cost = Usage(), 0.0  # answered with an error status: nothing was written
     elif call.kind != "llm":
         attempt.usage, attempt.cost = Usage(), 0.0
@@ -166,8 +183,13 @@ class _Stream:
             attempt.first_piece = now()
             if any(other.emitted and other is not attempt for other in self._record.attempts):
                 await self._emit(Delta(restart=True))
-        if delta.text is not None and self._redactor is not None:
-            text = self._redactor.model_text(delta.text)
-            if text is not delta.text:
-                delta = Delta(text=text)
-        await self._emit(delta)
+        await self._emit(delta if self._redactor is None else _clean(delta, self._redactor))
+
+
+def _clean(delta: Delta, redactor: Redactor) -> Delta:
+    if delta.text is not None:
+        text = redactor.model_text(delta.text)
+        return delta if text is delta.text else Delta(text=text)
+    if delta.reasoning is not None:
+        return Delta(reasoning=redactor.model_text(delta.reasoning))
+    return delta

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from .attempt import Attempt, Record
 from .errors import ConfigError
-from .params import check_params
+from .params import CALL_FIELDS, check_params
 from .reply import Delta, Reply
 from .usage import Price, Usage
 
@@ -36,6 +36,18 @@ Work = Callable[["Call"], Awaitable[Reply]]
 CHARACTERS_PER_TOKEN = 4
 TOKENS_PER_MESSAGE = 4
 OUTPUT_TOKENS = 500
+
+
+def origin(url: str) -> str:
+    """Give scheme, host and port of an address: lower-case, the port always written out.
+
+    Raises:
+        ValueError: when the address has no valid host or port.
+    """
+    parts = urlsplit(url)
+    host = (parts.hostname or "").lower()
+    port = parts.port or {"http": 80, "https": 443}.get(parts.scheme, 0)
+    return f"{parts.scheme}://[{host}]:{port}" if ":" in host else f"{parts.scheme}://{host}:{port}"
 
 
 class LimitKey(NamedTuple):
@@ -73,8 +85,7 @@ class Endpoint:
     account: str = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        parts = urlsplit(self.base_url) if self.base_url else None
-        object.__setattr__(self, "origin", f"{parts.scheme}://{parts.netloc}" if parts else "")
+        object.__setattr__(self, "origin", origin(self.base_url) if self.base_url else "")
         digest = hashlib.sha256(self.api_key.reveal().encode()).hexdigest()[:8] if self.api_key else ""
         object.__setattr__(self, "account", digest)
 
@@ -166,12 +177,15 @@ class Call:
 
     def _changed(self, changes: dict[str, Any]) -> Call:
         if "params" in changes:
-            check_params(changes["params"], agent=self.agent)
-        if ("model" in changes or "endpoint" in changes) and self.services is not None:
+            changes = {**changes, **_divided(changes["params"], changes, self.agent)}
+        if "messages" in changes:
+            changes["messages"] = tuple(changes["messages"])
+        if "model" in changes or "endpoint" in changes:
             model: str = changes.get("model", self.model)
             same = model.partition("/")[0] == self.model.partition("/")[0]
-            given = changes.get("endpoint", self.endpoint if same else None)
-            changes["endpoint"] = self.services.endpoint(model, given)
+            given: Endpoint | None = changes.get("endpoint", self.endpoint if same else None)
+            complete = self.services.endpoint(model, given) if self.services is not None else given
+            changes["endpoint"] = complete if complete is not None else Endpoint()
         unknown = changes.keys() - _FIELDS
         if unknown:
             raise TypeError(f"a Call has no field {sorted(unknown)[0]!r}")
@@ -193,7 +207,7 @@ class Call:
         return self.services.price(self.model) if self.services is not None else None
 
     def remaining(self) -> float:
-        """Give the seconds to the nearest deadline, inf without one; until admitted, the agent's timeout counts whole."""
+        """Give the seconds to the nearest deadline, inf without one; unadmitted, the agent's timeout counts whole."""
         if self.deadline is None and self.clock is None:
             return math.inf
         time = asyncio.get_running_loop().time()
@@ -216,6 +230,13 @@ class Call:
 
 
 _FIELDS = tuple(f.name for f in fields(Call))
+
+
+def _divided(params: Any, changes: Mapping[str, Any], agent: str) -> dict[str, Any]:
+    """Check parameters, and give those that are fields of the call apart from the others."""
+    check_params(params, agent=agent)
+    apart = {name: params[name] for name in CALL_FIELDS if name in params and name not in changes}
+    return {**apart, "params": MappingProxyType({k: v for k, v in params.items() if k not in CALL_FIELDS})}
 
 
 def _check_deadline(now: float | None, changes: Mapping[str, Any]) -> None:

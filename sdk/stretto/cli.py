@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shlex
 import signal
 import stat
 import sys
+from collections.abc import Callable
 from dataclasses import replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +21,7 @@ from .errors import ConfigError
 if TYPE_CHECKING:
     from .ensemble import Ensemble
     from .run import Run
+    from .runner import Runner
     from .settings import Settings
 
 INVALID, USAGE, WITH_ERRORS, FAILED, INTERRUPTED, TERMINATED = 1, 2, 3, 4, 130, 143
@@ -28,39 +32,22 @@ _EPILOG = (
 )
 
 
-@click.group(epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+class _Commands(click.Group):
+    """The commands, and what becomes of what they raise."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ConfigError as error:
+            ctx.exit(_fail(error))
+        except KeyboardInterrupt:  # before or after a run; click alone would exit with 1
+            ctx.exit(INTERRUPTED)
+
+
+@click.group(cls=_Commands, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="stretto")
 def main() -> None:
     """Run ensembles of LLM agents: phases in parallel, every call through one pipeline of middleware."""
-
-
-def _input(value: str | None, what: str) -> str | None:
-    """Read a text, @FILE, or - for stdin."""
-    if value is None:
-        return None
-    if value == "-":
-        return sys.stdin.read()
-    if value.startswith("@"):
-        try:
-            return Path(value[1:]).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise click.UsageError(f"{what}: cannot read {value[1:]}: {error}") from None
-    if len(value) < 256 and "\n" not in value and Path(value).is_file():
-        raise click.UsageError(
-            f"{what} {value!r} is the name of a file: write '@{value}' for what the file holds, "
-            f"or pipe the text itself: printf %s '{value}' | stretto run FILE -"
-        )
-    return value
-
-
-def _inputs(values: tuple[str, ...]) -> dict[str, Any]:
-    given: dict[str, Any] = {}
-    for value in values:
-        name, equals, text = value.partition("=")
-        if not equals or not name:
-            raise click.UsageError(f"--input must be NAME=TEXT or NAME=@FILE, got {value!r}")
-        given[name] = _input(text, f"--input {name}")
-    return given
 
 
 def _fail(error: ConfigError) -> int:
@@ -71,19 +58,98 @@ def _fail(error: ConfigError) -> int:
     return INVALID
 
 
-def _warn_of_a_pipe(given: str | None) -> None:
-    if given is not None:
-        return
+def _warn(text: str) -> None:
+    from .show import one_line
+
+    click.echo(one_line(f"warning: {text}"), err=True)
+
+
+def _write(text: str) -> None:
+    """Write a result to stdout: untouched when piped, with what could steer a terminal written out on one."""
+    from .terminal import visible
+
+    shown = visible(text) if sys.stdout.isatty() else text
+    click.echo(shown.encode("utf-8", "backslashreplace"))  # of a text, click would take escape sequences out
+
+
+def _read(value: str, what: str, spelled: str = "{}") -> str:
+    """Read a text, @FILE, or - for stdin; `spelled` is how the argument is written."""
+    if value == "-":
+        return _decoded(sys.stdin.buffer.read() if sys.stdin is not None else b"", what)
+    if value.startswith("@"):
+        try:
+            data = Path(value[1:]).read_bytes()
+        except OSError as error:
+            raise ConfigError(f"{what}: {value[1:]} cannot be read: {error.strerror}") from None
+        return _decoded(data, f"{what}: {value[1:]}")
+    if os.path.isfile(value):  # which never raises, whatever the text is
+        file, text = shlex.quote(spelled.format(f"@{value}")), shlex.quote(value)
+        raise click.UsageError(
+            f"{what} {value!r} is the name of a file: write {file} for what the file holds, "
+            f"or for the text itself: printf %s {text} | stretto run FILE {spelled.format('-')}"
+        )
+    return _decoded(os.fsencode(value), what)
+
+
+def _decoded(data: bytes, what: str) -> str:
     try:
-        piped = stat.S_ISFIFO(os.fstat(sys.stdin.fileno()).st_mode)
-    except (OSError, ValueError, AttributeError):
-        return
-    if piped:
-        click.echo("warning: stdin is a pipe and is not read: write - as INPUT to read it", err=True)
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise ConfigError(f"{what} must be UTF-8") from None
+
+
+def _named(values: tuple[str, ...], ensemble: Ensemble) -> dict[str, str]:
+    given: dict[str, str] = {}
+    names = [agent.name for agent in ensemble.agents]
+    for value in values:
+        name, equals, text = value.partition("=")
+        if not equals or not name:
+            raise click.UsageError(f"--input must be NAME=TEXT or NAME=@FILE, got {value!r}")
+        if name not in names:
+            nearest = get_close_matches(name, names, 1)
+            hint = f" (did you mean {nearest[0]!r}?)" if nearest else ""
+            raise click.UsageError(f"--input names {name!r}, which is no agent of {ensemble.name!r}{hint}")
+        if name in given:
+            raise click.UsageError(f"--input names {name!r} twice")
+        given[name] = _read(text, f"--input {name}", f"--input {name}={{}}")
+    return given
+
+
+def _check_stdin(input: str | None, inputs: tuple[str, ...]) -> None:
+    readers = [value for value in inputs if value.endswith("=-")] + ["-"] * (input == "-")
+    if len(readers) > 1:
+        raise click.UsageError("stdin can be read once: write - for one input only")
+    if input is None and not readers and _is_piped():
+        _warn("stdin is a pipe and is not read: write - as INPUT to read it")
+
+
+def _is_piped() -> bool:
+    try:
+        return stat.S_ISFIFO(os.fstat(sys.stdin.fileno()).st_mode)
+    except (OSError, ValueError, AttributeError):  # closed, replaced, or None
+        return False
+
+
+def _origins(ctx: click.Context, option: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    from .agent import check_base_url
+
+    for value in values:
+        try:
+            check_base_url(value, agent=None)
+        except ConfigError as error:
+            raise click.BadParameter(error.message.replace("base_url", "it"), ctx, option) from None
+    return values
 
 
 _FILE = click.argument("file", metavar="FILE")
 _INPUT = click.argument("input", metavar="[INPUT]", required=False)
+_TRUST = click.option(
+    "--trust",
+    metavar="ORIGIN",
+    multiple=True,
+    callback=_origins,
+    help="An address that keys of the environment may go to.",
+)
 
 
 @main.command()
@@ -94,7 +160,7 @@ _INPUT = click.argument("input", metavar="[INPUT]", required=False)
 @click.option("--timeout", type=float, metavar="SECONDS", help="For the whole run.")
 @click.option("--max-concurrent", type=int, metavar="N", help="Agents at work at once; 0: no limit.")
 @click.option("--schedule", type=click.Choice(["phases", "ready"]), help="Instead of the file's.")
-@click.option("--trust", metavar="ORIGIN", multiple=True, help="An address that keys of the environment may go to.")
+@_TRUST
 @click.option("--tolerate-errors", is_flag=True, help="Exit with 0 when some agents have no result.")
 @click.option("-v", "--verbose", is_flag=True, help="Show texts as they come, and the trace as a tree.")
 def run(
@@ -113,18 +179,25 @@ def run(
 
     INPUT is a text, @FILE, or - for stdin; without it the file's default_input is used.
     """
-    from .loading import load
+    from .loading import load, located
+    from .runner import Runner
 
-    _warn_of_a_pipe(input)
-    text, named = _input(input, "INPUT"), _inputs(inputs)
-    try:
-        ensemble = load(file)
-        if schedule is not None:
-            ensemble = replace(ensemble, schedule=schedule)
-        settings = _settings(timeout, max_concurrent)
-        code = asyncio.run(_run(ensemble, text, named, form, settings, trust, verbose))
-    except ConfigError as error:
-        code = _fail(error)
+    settings = _settings(timeout, max_concurrent)
+    _check_stdin(input, inputs)
+    ensemble = load(file)
+    named = _named(inputs, ensemble)
+    text = None if input is None else _read(input, "INPUT")
+    if schedule is not None:
+        ensemble = replace(ensemble, schedule=schedule)
+    runner = Runner(settings=settings, trusted_origins=trust)
+
+    def start() -> Run:
+        try:
+            return runner.start(ensemble, text, inputs=named, stream=verbose or form == "jsonl")
+        except ConfigError as error:
+            raise located(error, file) from None
+
+    code = asyncio.run(_run(runner, start, form, verbose))
     raise SystemExit(0 if tolerate_errors and code == WITH_ERRORS else code)
 
 
@@ -132,69 +205,53 @@ main.add_command(run, "invoke")  # llm-orc's word for it
 
 
 def _settings(timeout: float | None, max_concurrent: int | None) -> Settings:
-    from .settings import Settings, settings_from
+    from .settings import settings_from
 
     given: dict[str, Any] = {"tune_gc": True}
-    if timeout is not None:
-        given["run_timeout"] = timeout
-    if max_concurrent is not None:
-        given["max_concurrent_agents"] = max_concurrent
-    try:
-        return settings_from(given)
-    except ConfigError as error:
-        if error.key in ("run_timeout", "max_concurrent_agents"):
-            raise click.UsageError(error.message) from None
-        return Settings()
+    for option, name, value in (
+        ("--timeout", "run_timeout", timeout),
+        ("--max-concurrent", "max_concurrent_agents", max_concurrent),
+    ):
+        if value is None:
+            continue
+        try:
+            settings_from({name: value})
+        except ConfigError as error:
+            raise click.UsageError(error.message.replace(f"Settings.{name}", option)) from None
+        given[name] = value
+    return settings_from(given)
 
 
-async def _run(
-    ensemble: Ensemble,
-    text: str | None,
-    inputs: dict[str, Any],
-    form: str,
-    settings: Settings,
-    trust: tuple[str, ...],
-    verbose: bool,
-) -> int:
-    from .runner import Runner
+async def _run(runner: Runner, start: Callable[[], Run], form: str, verbose: bool) -> int:
     from .show import Progress, console, json_text, summary
 
-    to = console()
-    tree = None
+    to, tree = console(stderr=True), None
     if verbose:
         from .span_tree import collect
 
         tree = collect()
-    async with Runner(settings=settings, trusted_origins=trust) as runner:
-        live = runner.start(ensemble, text, inputs=inputs, stream=verbose or form == "jsonl")
+    async with runner:
+        live = start()
         stopped_by = _stop_on_signals(live)
         progress = Progress(to, pieces=verbose)
         async for event in live.events():
             if form == "jsonl":
-                click.echo(json_text(event.to_dict(), indent=None))
+                _write(json_text(event.to_dict(), indent=None))
             else:
                 progress.show(event)
         await live.wait()
-    if form == "json":
-        click.echo(json_text(live.to_dict()))
-    elif form == "text":
+    live.raise_for_crash()
+    if form != "jsonl":
         summary(live, to)
         if tree is not None:
-            to.print("\n".join(["", *tree.lines(), ""]), markup=False)
-        _print_output(live)
-    live.raise_for_crash()
+            to.print("\n".join(["", *tree.lines(), ""]))
+    if form == "json":
+        _write(json_text(live.to_dict()))
+    elif form == "text" and live.terminal is not None and live.terminal.text:
+        _write(live.terminal.text)
     if stopped_by:
         return TERMINATED if stopped_by[0] == signal.SIGTERM else INTERRUPTED
     return _CODES.get(live.status, FAILED)
-
-
-def _print_output(live: Run) -> None:
-    from .terminal import visible
-
-    outcome = live.terminal
-    if outcome is None or not outcome.text:
-        return
-    click.echo(visible(outcome.text) if sys.stdout.isatty() else outcome.text)
 
 
 def _stop_on_signals(live: Run) -> list[int]:
@@ -218,54 +275,31 @@ def _stop_on_signals(live: Run) -> list[int]:
 @_FILE
 @_INPUT
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
-@click.option("--trust", metavar="ORIGIN", multiple=True, help="An address that keys of the environment may go to.")
+@_TRUST
 def plan(file: str, input: str | None, form: str, trust: tuple[str, ...]) -> None:
     """Show what a run of FILE would do: phases, models, which key goes to which host, the layers. No call is made."""
-    from .loading import load, located
+    from .loading import load
     from .runner import Runner
-    from .show import json_text
+    from .show import console, json_text, show_plan
 
-    _input(input, "INPUT")
-    try:
-        ensemble = load(file)
-        try:
-            described = Runner(trusted_origins=trust).describe(ensemble)
-        except ConfigError as error:
-            raise located(error, file) from None
-    except ConfigError as error:
-        raise SystemExit(_fail(error)) from None
+    if input is not None:
+        _read(input, "INPUT")
+    described = _described(load(file), file, Runner(trusted_origins=trust))
     if form == "json":
-        click.echo(json_text(described))
+        _write(json_text(described))
         return
-    _print_plan(described)
-
-
-def _print_plan(described: dict[str, Any]) -> None:
-    from rich.console import Console
-
-    from .show import phases_table
-    from .terminal import visible
-
-    plain = not sys.stdout.isatty() or "NO_COLOR" in os.environ
-    to = Console(highlight=False, no_color=plain, width=120 if plain else None)
-    to.print(visible(f"{described['ensemble']}: {len(described['phases'])} phases, {described['schedule']}"), markup=False)
-    rows = [
-        (
-            str(agent["phase"]),
-            agent["name"],
-            agent["model"] or "function",
-            ", ".join(agent["depends_on"]),
-            agent["host"] or "",
-            agent["key"] or "",
-        )
-        for agent in described["agents"]
-    ]
-    phases_table(rows, to)
-    to.print(f"layers: {', '.join(described['middleware'])}", markup=False)
-    given = ", ".join(f"{name} {value}" for name, value in described["settings"].items() if value is not None)
-    to.print(f"settings: {given}", markup=False)
+    show_plan(described, console(stderr=False))
     for warning in described["warnings"]:
-        click.echo(f"warning: {visible(warning)}", err=True)
+        _warn(warning)
+
+
+def _described(ensemble: Ensemble, file: str, runner: Runner) -> dict[str, Any]:
+    from .loading import located
+
+    try:
+        return runner.describe(ensemble)
+    except ConfigError as error:
+        raise located(error, file) from None
 
 
 @main.command()
@@ -273,22 +307,17 @@ def _print_plan(described: dict[str, Any]) -> None:
 @click.option("--strictness", type=click.Choice(["compat", "strict"]), help="Instead of what the file says.")
 def validate(files: tuple[str, ...], strictness: Any) -> None:
     """Check FILEs; each error is file:line:column: message."""
-    from .loading import load, located
+    from .loading import load
     from .runner import Runner
-    from .terminal import visible
 
     code = 0
     for file in files:
         try:
-            ensemble = load(file, strictness=strictness)
-            try:
-                Runner().describe(ensemble)
-            except ConfigError as error:
-                raise located(error, file) from None
+            described = _described(load(file, strictness=strictness), file, Runner())
         except ConfigError as error:
             code = _fail(error)
-        else:
-            for warning in ensemble.warnings:
-                click.echo(f"{file}: warning: {visible(warning)}", err=True)
-            click.echo(f"{file}: ok")
+            continue
+        for warning in described["warnings"]:
+            _warn(warning if warning.startswith(f"{file}:") else f"{file}: {warning}")
+        click.echo(f"{file}: ok")
     raise SystemExit(code)

@@ -16,13 +16,17 @@ class AgentClock:
     Args:
         timeout: seconds above 0. None: no bound.
         on_start: called once, with the loop time at which the clock runs out (None: never).
+
+    Attributes:
+        stopped: the agent was stopped, by this clock or another reason: no request is sent for it any more.
     """
 
-    __slots__ = ("_on_start", "ends", "started", "timeout")
+    __slots__ = ("_on_start", "ends", "started", "stopped", "timeout")
 
     def __init__(self, timeout: float | None = None, on_start: Callable[[float | None], None] | None = None) -> None:
         self.timeout = timeout
         self.started = False
+        self.stopped = False
         self.ends: float | None = None
         self._on_start = on_start
 

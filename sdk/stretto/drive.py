@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,7 @@ from .events import (
     RunStarted,
 )
 from .outcome import Outcome
-from .phase import one_by_one, together
+from .phase import Start, fail_started, one_by_one, together
 from .prompt import mark_value
 from .supervisor import Stop, Supervisor
 from .work import Desk, work
@@ -41,6 +41,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("stretto")
 _NOWHERE = Endpoint()
+_CANCELLED = Stop("cancelled", "the run was cancelled")
+
+RunPhase = Callable[[Sequence[Supervisor], Start], Awaitable[None]]
 
 
 class Drive:
@@ -93,6 +96,7 @@ class Drive:
         self.warnings = warnings
         self._supervisors: dict[str, Supervisor] = {}
         self._places: asyncio.Semaphore | None = None
+        self._ended_names: list[str] = []
         self._changed = asyncio.Event()
         self._phase_of = plan.phase_of()
         self._phase_left = [len(phase) for phase in plan.phases]
@@ -100,6 +104,7 @@ class Drive:
         self._phase_deadline: float | None = None
         self._task: asyncio.Task[None] | None = None
         self._under_way = False
+        self._said_started = False
 
     async def drive(self) -> None:
         """Run everything; whatever happens, every agent has an outcome afterwards."""
@@ -114,16 +119,20 @@ class Drive:
             timer = self._start_clock()
             self._under_way = True
             await self._schedule()
-        except asyncio.CancelledError:
-            self._stop_all(Stop("cancelled", "the run was cancelled"))
+        except asyncio.CancelledError:  # the run's own before its clocks started, else that of a loop that shuts down
+            self.stopped = self.stopped or _CANCELLED
+            self._stop_all(_CANCELLED)
         except Exception as error:
             self.crash = error
             self._stop_all(Stop("failed", f"the run failed: {error}", error))
+        except BaseException:  # a second Ctrl-C
+            self._stop_all(_CANCELLED)
+            raise
         finally:
             await self._all_ended()
             if timer is not None:
                 timer.cancel()
-            self._skip_the_rest()
+            self.skip_the_rest()
             await self._close(held)
 
     async def _prepare(self) -> None:
@@ -135,11 +144,22 @@ class Drive:
                 _log.warning("preparing a provider failed: %s: %s", type(error).__name__, error)
 
     def _start_clock(self) -> asyncio.TimerHandle | None:
-        self.started = now()
+        self._say_started()
         if self.settings.max_concurrent_agents and self.settings.enable_parallel_execution:
             self._places = asyncio.Semaphore(self.settings.max_concurrent_agents)
-        desk = self.desk
-        phases = tuple(map(tuple, self.plan.phases))
+        seconds = self.settings.run_timeout
+        if seconds is None:
+            return None
+        self.deadline = asyncio.get_running_loop().time() + seconds
+        return asyncio.get_running_loop().call_at(self.deadline, self._out_of_time, "run", seconds, None)
+
+    def _say_started(self) -> None:
+        """Log the first event, once: a run that is stopped before its clocks start has one too."""
+        if self._said_started:
+            return
+        self._said_started = True
+        self.started = now()
+        desk, phases = self.desk, tuple(map(tuple, self.plan.phases))
         desk.log.add(
             RunStarted(
                 time=self.started,
@@ -149,23 +169,16 @@ class Drive:
                 warnings=self.warnings,
             )
         )
-        seconds = self.settings.run_timeout
-        if seconds is None:
-            return None
-        self.deadline = asyncio.get_running_loop().time() + seconds
-        return asyncio.get_running_loop().call_at(self.deadline, self._out_of_time, "run", seconds, None)
 
     async def _schedule(self) -> None:
-        if not self.settings.enable_parallel_execution:
-            for phase in self.plan.phases:
-                await one_by_one(self._supervise(phase), self._launch)
-        elif self.ensemble.schedule == "ready":
-            await self._when_ready()
-        else:
-            for number, phase in enumerate(self.plan.phases):
-                await self._phase(number, phase)
+        parallel = self.settings.enable_parallel_execution
+        if parallel and self.ensemble.schedule == "ready":
+            await self._ready()
+            return
+        for number, phase in enumerate(self.plan.phases):
+            await self._phase(number, phase, together if parallel else one_by_one)
 
-    async def _phase(self, number: int, names: Sequence[str]) -> None:
+    async def _phase(self, number: int, names: Sequence[str], run: RunPhase) -> None:
         supervisors = self._supervise(names)
         seconds = self.settings.phase_timeout
         timer = None
@@ -174,10 +187,19 @@ class Drive:
             ends = asyncio.get_running_loop().call_at
             timer = ends(self._phase_deadline, self._out_of_time, f"phase {number}", seconds, supervisors)
         try:
-            await together(supervisors, self._launch)
+            await run(supervisors, self._launch)
         finally:
             if timer is not None:
                 timer.cancel()
+
+    async def _ready(self) -> None:
+        try:
+            await self._when_ready()
+        except Exception as error:
+            await fail_started(list(self._supervisors.values()), error)
+            for phase in self.plan.phases:
+                left = [name for name in phase if name not in self.outcomes]
+                await one_by_one(self._supervise(left), self._launch)
 
     async def _when_ready(self) -> None:
         left = {name: len(before) for name, before in self.plan.dependencies.items()}
@@ -186,19 +208,18 @@ class Drive:
             for dependency in before:
                 after[dependency].append(name)
         ready = [name for name, count in left.items() if not count]
-        counted: set[str] = set()
+        counted = 0
         while True:
             for supervisor in self._supervise(ready):
                 self._launch(supervisor)
-            ended = [name for name in self.outcomes if name not in counted]
-            ready = []
+            ended, ready = self._ended_names[counted:], []
+            counted += len(ended)
             for name in ended:
-                counted.add(name)
                 for dependant in after[name]:
                     left[dependant] -= 1
                     if not left[dependant]:
                         ready.append(dependant)
-            if len(counted) == len(left):
+            if counted == len(left):
                 return
             if not ready:
                 self._changed.clear()
@@ -207,6 +228,9 @@ class Drive:
     def _supervise(self, names: Sequence[str]) -> list[Supervisor]:
         made: list[Supervisor] = []
         for name in names:
+            if name in self._supervisors:  # the parallel machinery failed before it was started
+                made.append(self._supervisors[name])
+                continue
             agent = self._agents[name]
             timeout = self.settings.default_timeout if agent.timeout is None else agent.timeout
             phase = self._phase_of[name]
@@ -227,7 +251,7 @@ class Drive:
         if skipped is not None:
             supervisor.end(skipped)
             return
-        supervisor.start(self._placed(supervisor), f"stretto:{self.desk.ensemble}/{name}", context)
+        supervisor.start(self._placed, f"stretto:{self.desk.ensemble}/{name}", context)
 
     async def _placed(self, supervisor: Supervisor) -> Outcome:
         """Take a place in the run, then work."""
@@ -287,8 +311,11 @@ class Drive:
         log, run_id = self.desk.log, self.desk.run_id
 
         def told(cause: Cause, key: str | None, seconds: float | None, error: BaseException | None) -> None:
+            supervisor = self._supervisors[agent]
+            if supervisor.over:  # abandoned: its last event was its outcome
+                return
             if error is not None:
-                number = len(self._supervisors[agent].record.attempts)
+                number = len(supervisor.record.attempts)
                 log.add(
                     AgentRetrying(
                         time=now(),
@@ -318,9 +345,9 @@ class Drive:
     def _ended(self, supervisor: Supervisor, outcome: Outcome) -> None:
         """Record an outcome, the moment it exists."""
         self.outcomes[outcome.agent] = outcome
+        self._ended_names.append(outcome.agent)
+        self._changed.set()
         desk = self.desk
-        if supervisor.span is not None:
-            close_agent_span(supervisor.span, outcome, desk.services.redactor.error_text)
         desk.log.add(
             AgentFinished(
                 time=now(),
@@ -330,10 +357,13 @@ class Drive:
                 outcome=outcome,
             )
         )
-        self._close_phase(outcome.phase)
-        self._changed.set()
         if self.ensemble.on_failure == "fail_fast" and outcome.status in ("failed", "timed_out"):
             self._stop_all(Stop("cancelled", f"fail_fast: {outcome.agent} {outcome.status}"))
+        phase = self._close_phase(outcome.phase)
+        if supervisor.span is not None:  # what may fail comes last: processors of spans are the user's
+            close_agent_span(supervisor.span, outcome, desk.services.redactor.error_text)
+        if phase is not None:
+            phase.end()
 
     def _open_phase(self, phase: int) -> Context | None:
         if phase not in self._phase_spans:
@@ -344,15 +374,19 @@ class Drive:
             self._phase_spans[phase] = (span, _current(span))
         return self._phase_spans[phase][1]
 
-    def _close_phase(self, phase: int) -> None:
+    def _close_phase(self, phase: int) -> Span | None:
+        """Count an outcome; give the span to end when it was the last one of its phase."""
         self._phase_left[phase] -= 1
-        if not self._phase_left[phase] and phase in self._phase_spans:
-            self._phase_spans[phase][0].end()
-            self.desk.log.add(PhaseFinished(time=now(), run_id=self.desk.run_id, phase=phase))
+        if self._phase_left[phase] or phase not in self._phase_spans:
+            return None
+        self.desk.log.add(PhaseFinished(time=now(), run_id=self.desk.run_id, phase=phase))
+        return self._phase_spans[phase][0]
 
     def _open_span(self, supervisor: Supervisor, context: Context | None) -> Context | None:
         if context is None:
             return None
+        if supervisor.span is not None:  # started once more, after the parallel machinery failed
+            return _current(supervisor.span)
         agent, desk = supervisor.agent, self.desk
         attributes = {
             telemetry.OPERATION: "invoke_agent",
@@ -378,14 +412,18 @@ class Drive:
 
     def cancel(self) -> None:
         """Stop everything; may be called any number of times."""
+        if self.stopped is not None:
+            return
         if self._under_way:
-            self._stop_all(Stop("cancelled", "the run was cancelled"))
-        elif self.stopped is None:
-            self.stopped = Stop("cancelled", "the run was cancelled")
-            if self._task is not None:
-                self._task.cancel()
+            self._stop_all(_CANCELLED)
+            return
+        self.stopped = _CANCELLED
+        if self._task is not None:
+            self._task.cancel()
 
     def _stop_all(self, stop: Stop) -> None:
+        if len(self.outcomes) == len(self._agents):  # too late: nothing is left to stop
+            return
         if self.stopped is None:
             self.stopped = stop
         for supervisor in list(self._supervisors.values()):
@@ -400,11 +438,15 @@ class Drive:
             except asyncio.CancelledError:
                 continue
 
-    def _skip_the_rest(self) -> None:
+    def skip_the_rest(self) -> None:
+        """Give an outcome to all that were never supervised, also when the run's task never began."""
+        self._say_started()
+        if self.stopped is None:
+            self._stop_all(_CANCELLED)
         for name in self._agents:
             if name not in self.outcomes:
                 supervisor = self._supervisors.get(name) or self._supervise([name])[0]
-                reason = self.stopped.reason if self.stopped is not None else "the run had ended"
+                reason = (self.stopped or _CANCELLED).reason
                 supervisor.end(supervisor.outcome("skipped", reason=f"it never got a place: {reason}"))
 
     async def _close(self, held: Sequence[Any]) -> None:

@@ -7,11 +7,11 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
 from difflib import get_close_matches
-from types import MappingProxyType
+from types import MappingProxyType, NoneType
 from typing import TYPE_CHECKING, Any, Literal
 
 from . import marks
-from .agent import AGENT_KEYS, Agent
+from .agent import AGENT_KEYS, Agent, listed
 from .errors import ConfigError
 from .inputs import check_input
 from .plan import Plan, plan
@@ -64,9 +64,10 @@ class Ensemble:
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or not self.name.strip():  # pyright: ignore[reportUnnecessaryIsInstance]
+        name: Any = self.name
+        if not isinstance(name, str) or not name.strip():
             raise ConfigError(f"an ensemble's name must be a text that is not empty, got {self.name!r}", key="name")
-        agents = tuple(self.agents)
+        agents = listed("agents", self.agents, "Agent")
         if not agents:
             raise ConfigError(f"the ensemble {self.name!r} has no agents: give it at least one", key="agents")
         for agent in agents:
@@ -81,7 +82,7 @@ class Ensemble:
         check_input(self.default_input)
         defaults = _checked_defaults(self.defaults)
         object.__setattr__(self, "agents", tuple(_completed(agent, defaults, self.model) for agent in agents))
-        object.__setattr__(self, "middleware", tuple(self.middleware))
+        object.__setattr__(self, "middleware", listed("middleware", self.middleware, "layers"))
 
     def plan(self) -> Plan:
         """Divide the agents into phases; nothing is called.
@@ -130,8 +131,10 @@ def _choice(key: str, value: Any, choices: tuple[str, ...]) -> None:
         raise ConfigError(message, key=key, nearest=nearest)
 
 
-def _checked_defaults(defaults: Mapping[str, Any] | None) -> dict[str, Any]:
-    given = dict(defaults or {})
+def _checked_defaults(defaults: Any) -> dict[str, Any]:
+    if not isinstance(defaults, (Mapping, NoneType)):
+        raise ConfigError(f"defaults must be a mapping, got {type(defaults).__name__}", key="defaults")
+    given: dict[str, Any] = dict(defaults or {})
     for key in given:
         if key not in AGENT_KEYS or key in ("name", "depends_on"):
             nearest = next(iter(get_close_matches(str(key), AGENT_KEYS, 1)), None)

@@ -27,7 +27,7 @@ Every error can be pickled, and every `CallError` be written as plain data with 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypedDict, TypeVar, Unpack
 
 if TYPE_CHECKING:
     from .call import Call
@@ -118,6 +118,15 @@ class NoResult(StrettoError):
 
     def __str__(self) -> str:
         return f"agent {self.agent!r} has no result: {self.status}" + (f", {self.reason}" if self.reason else "")
+
+
+class _Given(TypedDict, total=False):
+    call: Call | None
+    status: int | None
+    retryable: bool | None
+    retry_after: float | None
+    request_id: str | None
+    reason: str
 
 
 class CallError(StrettoError):
@@ -275,14 +284,13 @@ class CallTimeout(CallError, TimeoutError):
     Args:
         message: which clock.
         seconds: its length.
+        given: as of `CallError`.
     """
 
     retryable_by_default = True
 
-    def __init__(
-        self, message: str = "", *, seconds: float | None = None, call: Call | None = None, reason: str = ""
-    ) -> None:
-        super().__init__(message, call=call, reason=reason)
+    def __init__(self, message: str = "", *, seconds: float | None = None, **given: Unpack[_Given]) -> None:
+        super().__init__(message, **given)
         self.seconds = seconds
 
 
@@ -293,18 +301,13 @@ class DeadlineExceeded(CallError, TimeoutError):
         message: which clock.
         clock: "agent", "phase" or "run".
         seconds: its length.
+        given: as of `CallError`.
     """
 
     def __init__(
-        self,
-        message: str = "",
-        *,
-        clock: str = "agent",
-        seconds: float | None = None,
-        call: Call | None = None,
-        reason: str = "",
+        self, message: str = "", *, clock: str = "agent", seconds: float | None = None, **given: Unpack[_Given]
     ) -> None:
-        super().__init__(message, call=call, reason=reason)
+        super().__init__(message, **given)
         self.clock = clock
         self.seconds = seconds
 

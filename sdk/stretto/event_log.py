@@ -19,7 +19,7 @@ from .reply import Delta, ToolCall
 
 class _Kind(NamedTuple):
     field: str  # "text", "reasoning" or "tool_call"
-    index: int  # of the tool call
+    call: int  # the index of the tool call
 
 
 class Segment:
@@ -50,7 +50,7 @@ class Segment:
         if self.kind.field == "reasoning":
             return Delta(reasoning=piece)
         assert self.head is not None
-        return Delta(tool_call=ToolCall(self.head.id, self.head.name, piece, self.kind.index))
+        return Delta(tool_call=ToolCall(self.head.id, self.head.name, piece, self.kind.call))
 
 
 class EventLog:
@@ -109,6 +109,10 @@ class EventLog:
         reader = EventReader(self, self._entries)
         self._readers.add(reader)
         return reader
+
+    def forget(self, reader: EventReader) -> None:
+        """Tell a reader nothing any more."""
+        self._readers.discard(reader)
 
 
 class EventReader:
@@ -169,6 +173,7 @@ class EventReader:
 
     async def aclose(self) -> None:
         """Stop reading; the run goes on."""
+        self._log.forget(self)
         self._queue.clear()
         self._log = EventLog(self._log.run_id)
         self._log.closed = True

@@ -52,7 +52,7 @@ def check_input(value: Any, *, agent: str | None = None) -> None:
         return
     try:
         json.dumps(value, allow_nan=False)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         message = f"input must be a text, chat messages or JSON data: {error}"
         raise ConfigError(message, agent=agent, key="input") from None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable
+from contextlib import AsyncExitStack
 from typing import Any
 
 from .per_loop import PerLoop
@@ -63,10 +64,11 @@ class Lifetimes:
 
     async def close(self, objects: Iterable[Any]) -> None:
         """Give back what `open` gave; a failing `__aexit__` is logged, and the others are closed all the same."""
-        for thing in objects:
-            known = self._opened.get().get(id(thing))
-            if known is not None:
-                await self._let_go(thing, known[0])
+        async with AsyncExitStack() as closing:  # a cancel of one leaves no other open
+            for thing in reversed(list(objects)):
+                known = self._opened.get().get(id(thing))
+                if known is not None:
+                    closing.push_async_callback(self._let_go, thing, known[0])
 
     async def _let_go(self, thing: Any, opened: _Opened) -> None:
         opened.users -= 1
@@ -79,8 +81,12 @@ class Lifetimes:
                 if opened.ready:
                     opened.ready = False
                     await thing.__aexit__(None, None, None)
-            except Exception:
+            except Exception:  # noqa: BLE001 - of somebody else's object; the others must be closed
                 _log.exception("closing %s failed", type(thing).__name__)
             finally:
-                if not opened.users:
-                    self._opened.get().pop(id(thing), None)
+                self._forget(thing, opened)
+
+    def _forget(self, thing: Any, opened: _Opened) -> None:
+        known = self._opened.get()
+        if not opened.users and known.get(id(thing), (None,))[0] is opened:  # not what came after it
+            del known[id(thing)]

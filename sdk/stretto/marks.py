@@ -37,7 +37,8 @@ class Mark:
         Raises:
             KeyError: when no name fits.
         """
-        head, rest = self.text.strip(), ()
+        head = self.text.strip()
+        rest: tuple[str, ...] = ()
         while head not in names:
             head, dot, field = head.rpartition(".")
             if not dot:
@@ -77,26 +78,19 @@ def check(parts: Parts, names: Collection[str], all_names: Collection[str], *, a
     Raises:
         ConfigError: with the nearest name, or the dependency that is missing.
     """
-    known = {*RESERVED, *names}
+    known = {*RESERVED, *all_names}
     for part in parts:
         if isinstance(part, str):
             continue
+        shown = part.text.strip()
         try:
-            part.resolve(known)
+            name, _ = part.resolve(known)
         except KeyError:
-            raise _unknown(part, known, all_names, agent, key) from None
-
-
-def _unknown(mark: Mark, known: Collection[str], all_names: Collection[str], agent: str, key: str) -> ConfigError:
-    try:
-        name, _ = mark.resolve(all_names)
-    except KeyError:
-        head = mark.text.strip()
-        nearest = next(iter(get_close_matches(head.partition(".")[0], sorted(known), 1)), None)
-        message = f"${{{head}}} in {key} names neither the input nor a dependency"
-        return ConfigError(message, agent=agent, key=key, nearest=nearest)
-    message = f"${{{mark.text.strip()}}} in {key} needs {name!r} in depends_on"
-    return ConfigError(message, agent=agent, key=key)
+            nearest = next(iter(get_close_matches(shown.partition(".")[0], sorted({*RESERVED, *names}), 1)), None)
+            message = f"${{{shown}}} in {key} names neither the input nor a dependency"
+            raise ConfigError(message, agent=agent, key=key, nearest=nearest) from None
+        if name not in RESERVED and name not in names:
+            raise ConfigError(f"${{{shown}}} in {key} needs {name!r} in depends_on", agent=agent, key=key)
 
 
 def fill(parts: Parts, names: Collection[str], value: Callable[[str, tuple[str, ...]], str]) -> str:
@@ -125,14 +119,16 @@ def pick(value: Any, path: Sequence[str]) -> Any:
             value = json.loads(value)
         except ValueError:
             raise MissingField(f"has no field {path[0]!r}: it is not JSON") from None
+    found: Any = value
     for field in path:
-        if isinstance(value, Mapping) and field in value:
-            value = value[field]
-        elif isinstance(value, list) and field.isdecimal() and int(field) < len(value):
-            value = value[int(field)]
+        inside: Any = found
+        if isinstance(found, Mapping) and field in found:
+            found = inside[field]
+        elif isinstance(found, list) and field.isdecimal() and int(field) < len(inside):
+            found = inside[int(field)]
         else:
             raise MissingField(f"has no field {field!r}")
-    return value
+    return found
 
 
 _GUARD = re.compile(r"\s*\$\{([^{}]+)\}\s*(?:(==|!=)\s*(\S.*?)\s*)?", re.DOTALL)
@@ -150,7 +146,10 @@ class Guard:
         """Tell whether the condition holds for the mark's value."""
         if self.operator is None:
             return bool(value) and value not in ("false", "False")
-        same = value == self.literal or (isinstance(self.literal, str) and as_literal(value) == self.literal)
+        # As a prompt shows both, too: a model that answers true or 5 gives a text. But 1 is not true.
+        same = as_literal(value) == as_literal(self.literal) or (
+            value == self.literal and isinstance(value, bool) is isinstance(self.literal, bool)
+        )
         return same if self.operator == "==" else not same
 
 
@@ -166,16 +165,25 @@ def guard(text: str, *, agent: str) -> Guard:
         ConfigError: for anything but `${agent.field}`, alone or compared with a literal.
     """
     match = _GUARD.fullmatch(text)
-    if match is None:
-        message = f"when must be ${{agent.field}}, or that == or != a literal, got {text!r}"
-        raise ConfigError(message, agent=agent, key="when")
-    return Guard(Mark(match[1]), match[2], _literal(match[3]) if match[2] else None)
+    try:
+        if match is None:
+            raise ValueError
+        return Guard(Mark(match[1]), match[2], _literal(match[3]) if match[2] else None)
+    except ValueError:
+        message = f"when must be ${{agent.field}}, or that == or != a literal (several words: in quotes), got {text!r}"
+        raise ConfigError(message, agent=agent, key="when") from None
+
+
+# Anything with blanks, quotes or braces in it is more than one literal: a condition that we do not know.
+_WORD = re.compile(r"""[^\s"'`{}=!&|<>]+""")
 
 
 def _literal(text: str) -> Any:
-    if len(text) > 1 and text[0] == text[-1] == "'":
+    if len(text) > 1 and text[0] == text[-1] == "'" and "'" not in text[1:-1]:
         return text[1:-1]
     try:
         return json.loads(text)
     except ValueError:
-        return text
+        if _WORD.fullmatch(text):
+            return text
+        raise

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
@@ -95,7 +97,22 @@ class Outcome:
 
 def plain(value: Any) -> Any:
     """Give a value that JSON can hold; what it cannot hold becomes its text."""
-    return json.loads(json.dumps(value, default=str))
+    try:
+        return json.loads(json.dumps(value, default=str, allow_nan=False))
+    except (TypeError, ValueError, RecursionError):  # keys that are no texts, NaN, circles
+        try:
+            return _spelled(value)
+        except RecursionError:
+            return f"<{type(value).__name__} nested too deeply>"
+
+
+def _spelled(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _spelled(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_spelled(item) for item in value]
+    finite = isinstance(value, (str, bool, int)) or (isinstance(value, float) and math.isfinite(value))
+    return value if finite or value is None else str(value)
 
 
 def usage_dict(usage: Usage) -> dict[str, Any]:

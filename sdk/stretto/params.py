@@ -21,6 +21,7 @@ CHAT_PARAMETERS = frozenset(
     """.split()
 )
 
+_ENVIRONMENT = "the environment, where the provider's credentials belong"
 # What people write by habit, and where it belongs.
 _BELONGS_ELSEWHERE = {
     "model": "the agent's `model`",
@@ -36,6 +37,18 @@ _BELONGS_ELSEWHERE = {
     "max_retries": "the layer `Retry(attempts)`",
     "fallbacks": "the layer `Fallback`",
     "headers": "`extra_headers`",
+    "callbacks": "a layer of `middleware`",
+    "success_callback": "a layer of `middleware`",
+    "failure_callback": "a layer of `middleware`",
+    "mock_response": "a model of `simulated/`",
+    "mock_tool_calls": "a model of `simulated/`",
+    "mock_timeout": "a model of `simulated/`",
+    "custom_llm_provider": "the agent's `model`, as provider/model",
+    "aws_access_key_id": _ENVIRONMENT,
+    "aws_secret_access_key": _ENVIRONMENT,
+    "aws_session_token": _ENVIRONMENT,
+    "azure_ad_token": _ENVIRONMENT,
+    "vertex_credentials": _ENVIRONMENT,
 }
 # Fields of the call that may be written among the parameters.
 CALL_FIELDS = ("extra_body", "extra_headers")

@@ -35,6 +35,9 @@ class PerLoop(Generic[T]):
         loop = asyncio.get_running_loop()
         value = self._values.get(loop)
         if value is None:
+            for known in self._values.keyrefs():  # a value that refers to its loop would keep it for ever
+                if (other := known()) is not None and other.is_closed():
+                    self._values.pop(other, None)
             value = self._values[loop] = self._make()
         return value
 

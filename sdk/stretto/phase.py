@@ -24,8 +24,8 @@ async def together(supervisors: Sequence[Supervisor], start: Start) -> None:
             start(supervisor)
         await ended
     except Exception as error:
-        _log.exception("running agents in parallel failed; the rest is run one by one")
-        await one_by_one(_fail_started(supervisors, error), start)
+        await fail_started(supervisors, error)
+        await one_by_one([supervisor for supervisor in supervisors if not supervisor.over], start)
 
 
 async def one_by_one(supervisors: Sequence[Supervisor], start: Start) -> None:
@@ -35,9 +35,12 @@ async def one_by_one(supervisors: Sequence[Supervisor], start: Start) -> None:
         await asyncio.wait([supervisor.future])
 
 
-def _fail_started(supervisors: Sequence[Supervisor], error: Exception) -> list[Supervisor]:
-    never_started = [s for s in supervisors if s.task is None and not s.over]
-    for supervisor in supervisors:
-        if supervisor.task is not None:
-            supervisor.stop(Stop("failed", f"the parallel machinery failed: {error}", error))
-    return never_started
+async def fail_started(supervisors: Sequence[Supervisor], error: Exception) -> None:
+    """Stop those that were started, and wait for their outcomes: what became of them nobody knows."""
+    _log.error("running agents in parallel failed; the rest is run one by one", exc_info=error)
+    started = [supervisor for supervisor in supervisors if supervisor.task is not None]
+    for supervisor in started:
+        supervisor.placed = True  # also one that still waited for its place is failed, not skipped
+        supervisor.stop(Stop("failed", f"the parallel machinery failed: {error}", error))
+    if started:
+        await asyncio.wait([supervisor.future for supervisor in started])

@@ -45,7 +45,8 @@ def plan(agents: Sequence[Agent], warnings: tuple[str, ...] = ()) -> Plan:
     for name, count in Counter(names).items():
         if count > 1:
             raise ConfigError(f"{count} agents are named {name!r}: names must differ", agent=name, key="name")
-    edges = {agent.name: _edges(agent, names) for agent in agents}
+    known = frozenset(names)
+    edges = {agent.name: _edges(agent, known, names) for agent in agents}
     level: dict[str, int] = {}
     waiting = {name: len(before) for name, before in edges.items()}
     after: dict[str, list[str]] = {name: [] for name in names}
@@ -67,19 +68,18 @@ def plan(agents: Sequence[Agent], warnings: tuple[str, ...] = ()) -> Plan:
     return Plan(phases, edges, warnings)
 
 
-def _edges(agent: Agent, names: Sequence[str]) -> tuple[str, ...]:
+def _edges(agent: Agent, known: frozenset[str], names: Sequence[str]) -> tuple[str, ...]:
     edges = dict.fromkeys(agent.depends_on)
     if agent.when is not None:
         mark = marks.guard(agent.when, agent=agent.name).mark
         try:
-            name, _ = mark.resolve({marks.INPUT, *names})
+            name, _ = mark.resolve(known | {marks.INPUT})
         except KeyError:
             nearest = next(iter(get_close_matches(mark.text.partition(".")[0], names, 1)), None)
             message = f"${{{mark.text}}} in when names no agent"
             raise ConfigError(message, agent=agent.name, key="when", nearest=nearest) from None
         if name != marks.INPUT:
             edges[name] = None
-    known = set(names)
     for name in edges:
         if name == agent.name:
             raise ConfigError("it depends on itself", agent=agent.name, key="depends_on")

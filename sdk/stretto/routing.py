@@ -12,18 +12,19 @@ from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from functools import cache
-from importlib import import_module, metadata, resources
+from importlib import import_module
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import urlsplit
 
 from .agent import check_base_url
-from .call import Endpoint
+from .call import Endpoint, origin
 from .errors import ConfigError
 from .secret import Redactor, Secret
 from .usage import Price, Usage
 
 if TYPE_CHECKING:
+    from importlib import metadata
+
     from .agent import Agent
     from .contract import Next
 
@@ -52,6 +53,8 @@ class Service(NamedTuple):
 @cache
 def services() -> Mapping[str, Service]:
     """Read the services that litellm reaches, by model prefix."""
+    from importlib import resources  # costs more than all of this file, and many runs need none of it
+
     text = resources.files("stretto").joinpath("services.json").read_text(encoding="utf-8")
     return MappingProxyType(
         {
@@ -68,6 +71,8 @@ def entry_points(group: str, shipped: tuple[str, ...]) -> Mapping[str, metadata.
     Raises:
         ConfigError: when a name is taken twice, or is one of `shipped`; names both distributions.
     """
+    from importlib import metadata  # as above
+
     found: dict[str, metadata.EntryPoint] = {}
     for point in metadata.entry_points(group=group):
         distribution = point.dist.name if point.dist is not None else "?"
@@ -78,13 +83,6 @@ def entry_points(group: str, shipped: tuple[str, ...]) -> Mapping[str, metadata.
             raise ConfigError(message, key=point.name)
         found[point.name] = point
     return found
-
-
-def origin(url: str) -> str:
-    """Give scheme, host and port of an address, the port always written out."""
-    parts = urlsplit(url)
-    port = parts.port or {"http": 80, "https": 443}.get(parts.scheme, 0)
-    return f"{parts.scheme}://{(parts.hostname or '').lower()}:{port}"
 
 
 class Routing:
@@ -112,11 +110,13 @@ class Routing:
         self.capture_content = capture_content
         if isinstance(trusted_origins, str):
             raise ConfigError("trusted_origins must be a list of addresses", key="trusted_origins")
-        for url in trusted_origins:
+        trusted = tuple(trusted_origins)
+        for url in trusted:
             check_base_url(url, agent=None)
-        self._trusted = frozenset(map(origin, trusted_origins))
+        self._trusted = frozenset(map(origin, trusted))
         self._given = dict(providers or {})
         self._made: dict[str, Next] = {}
+        self._litellm: Next | None = None  # one for all its prefixes
         self._prices = dict(prices or {})
         self._price_of: dict[str, Price | None] = {}
         self._environ = environ
@@ -124,8 +124,9 @@ class Routing:
         self._secrets: set[Secret] = set()
         self.redactor = Redactor()
         for name in {key for service in services().values() for key in service.keys}:
-            if environ.get(name, "").strip():
-                self._know(Secret(environ[name]))
+            secret = self._secret(name)
+            if secret is not None:
+                self._know(secret)
 
     def provider(self, model: str) -> Next:
         """Find the provider by the model's prefix; made once, at first use.
@@ -145,16 +146,17 @@ class Routing:
         if prefix in self._given:
             return self._given[prefix]
         if prefix in OWN:
-            return _shipped(*OWN[prefix])
+            shipped: Next = _shipped(*OWN[prefix])
+            return shipped
         point = entry_points("stretto.providers", (*OWN, "litellm")).get(prefix)
         if point is not None:
-            return point.load()()  # type: ignore[no-any-return]
+            made: Next = point.load()()
+            return made
         if "*" in self._given:
             return self._given["*"]
         if prefix in services():
-            if LITELLM[0] not in self._made:
-                self._made[LITELLM[0]] = _shipped(*LITELLM)
-            return self._made[LITELLM[0]]
+            found = self._litellm = self._litellm or _shipped(*LITELLM)
+            return found
         known = [*self._given, *OWN, *services()]
         nearest = next(iter(get_close_matches(prefix, known, 1)), None)
         message = f"no provider is known for {model!r}: its part before the / must be a provider's name"
@@ -188,9 +190,7 @@ class Routing:
         """
         return self._endpoint(model, given, None)
 
-    def _endpoint(
-        self, model: str, given: Endpoint | None, variable: str | None, key_needed: bool = True
-    ) -> Endpoint:
+    def _endpoint(self, model: str, given: Endpoint | None, variable: str | None, key_needed: bool = True) -> Endpoint:
         cached = (model.partition("/")[0], given, variable, key_needed)
         found = self._endpoints.get(cached)
         if found is None:
@@ -204,7 +204,7 @@ class Routing:
         provider = self.provider(model)
         service = services().get(prefix, Service())
         own_url: str | None = getattr(provider, "base_url", None)
-        named = [self._environ[name] for name in service.bases if self._environ.get(name)]
+        named = [self._address(name) for name in service.bases if self._environ.get(name)]
         url = given.base_url or own_url or next(iter(named), None)
         if url is None:
             trusted = True
@@ -217,17 +217,28 @@ class Routing:
         key = given.api_key
         if key is None and variable is not None:
             self._check_variable(variable, prefix, service, url, trusted)
-            value = self._environ.get(variable, "")
-            if value.strip():
-                key = Secret(value)
-            elif key_needed:
+            key = self._secret(variable)
+            if key is None and key_needed:
                 raise ConfigError(f"the environment variable {variable} is not set", key="api_key_env")
         if key is None and variable is None and (url is None or own_url == url):
             key = getattr(provider, "api_key", None)
+            key = Secret(key) if isinstance(key, str) else key
         if key is None and variable is None and trusted:
             names = (*getattr(provider, "key_names", ()), *service.keys)
-            key = next((Secret(self._environ[n]) for n in names if self._environ.get(n, "").strip()), None)
+            key = next(filter(None, map(self._secret, names)), None)
         return Endpoint(url, key)
+
+    def _secret(self, variable: str) -> Secret | None:
+        value = self._environ.get(variable, "").strip()  # a file that was read into it ends with a line break
+        return Secret(value) if value else None
+
+    def _address(self, variable: str) -> str:
+        url = self._environ[variable].strip()
+        try:
+            check_base_url(url, agent=None)
+        except ConfigError as error:
+            raise ConfigError(f"the environment variable {variable}: {error.message}", key="base_url") from None
+        return url
 
     def _check_variable(self, variable: str, prefix: str, service: Service, url: str | None, trusted: bool) -> None:
         own = (*getattr(self._made.get(prefix), "key_names", ()), *service.keys)
@@ -264,7 +275,7 @@ class Routing:
         if key is None:
             own = agent.base_url is None and names
             return f"{' or '.join(names)}: not set" if own or agent.api_key_env else None
-        return next((name for name in names if self._environ.get(name) == key.reveal()), "of the provider")
+        return next((name for name in names if self._secret(name) == key), "of the provider")
 
     def _know(self, secret: Secret) -> None:
         if secret not in self._secrets:

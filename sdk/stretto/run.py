@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Generator, Mapping
-from importlib import metadata as distributions
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -47,6 +46,7 @@ class Run:
         self.ensemble = drive.ensemble
         self.metadata = drive.desk.metadata
         self._task = asyncio.get_running_loop().create_task(self._run(), name=f"stretto:{drive.ensemble.name}")
+        self._task.add_done_callback(self._conclude)
 
     async def _run(self) -> None:
         drive = self._drive
@@ -56,18 +56,27 @@ class Run:
             with tuned_gc(drive.settings.tune_gc):
                 await drive.drive()
         finally:
-            self._ended = now()
-            self._status = self._concluded()
-            drive.desk.log.add(RunFinished(time=self._ended, run_id=self.run_id, run=self))
-            drive.desk.log.close()
             if span.is_recording():
-                span.set_attribute(telemetry.STATUS, self._status)
-                if self._status in ("failed", "timed_out") and drive.stopped is not None and drive.stopped.error:
+                status = self._concluded()
+                span.set_attribute(telemetry.STATUS, status)
+                if status in ("failed", "timed_out") and drive.stopped is not None and drive.stopped.error:
                     telemetry.failed(span, drive.stopped.error, drive.desk.services.redactor.error_text)
             span.end()
-            self._over.set()
-            for listener in self._listeners:
-                listener(self)
+
+    def _conclude(self, task: asyncio.Task[None]) -> None:
+        """Give the run its end, also where its task was cancelled before its first step or failed."""
+        drive = self._drive
+        error = None if task.cancelled() else task.exception()
+        if error is not None and drive.crash is None:
+            drive.crash = error
+        drive.skip_the_rest()
+        self._ended = now()
+        self._status = self._concluded()
+        drive.desk.log.add(RunFinished(time=self._ended, run_id=self.run_id, run=self))
+        drive.desk.log.close()
+        self._over.set()
+        for listener in self._listeners:
+            listener(self)
 
     def _attributes(self) -> dict[str, Any]:
         return {
@@ -128,8 +137,11 @@ class Run:
         self._drive.cancel()
 
     def on_end(self, listener: Callable[[Run], object]) -> None:
-        """Call `listener` with the run when it has ended."""
-        self._listeners.append(listener)
+        """Call `listener` with the run when it has ended; at once when it has."""
+        if self._over.is_set():
+            listener(self)
+        else:
+            self._listeners.append(listener)
 
     async def __aenter__(self) -> Run:
         return self
@@ -292,13 +304,15 @@ class Run:
         """
         if format != "stretto":
             raise ValueError(f"to_dict knows the format 'stretto', got {format!r}")
+        from importlib.metadata import version  # 20 ms, for those who ask
+
         terminal = self.terminal
         return {
             "stretto": 1,
             "run_id": self.run_id,
             "ensemble": self.ensemble.name,
             "ensemble_digest": self.ensemble.digest,
-            "versions": {name: distributions.version(name) for name in ("stretto", "litellm")},
+            "versions": {name: version(name) for name in ("stretto", "litellm")},
             "settings": self._drive.settings.to_dict(),
             "middleware": list(self._stack),
             "metadata": plain(dict(self.metadata)),

@@ -6,8 +6,10 @@ import asyncio
 import os
 import secrets
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from contextvars import copy_context
 from difflib import get_close_matches
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +22,7 @@ from .errors import ConfigError
 from .event_log import EventLog
 from .inputs import check_input
 from .lifetimes import Lifetimes
+from .per_loop import PerLoop
 from .prompt import COMPOSERS
 from .routing import Routing
 from .run import Run
@@ -70,8 +73,8 @@ class Runner:
         self._prices = dict(prices or {})
         self._capture_content = telemetry.captures_content(os.environ) if capture_content is None else capture_content
         self._routing = self._route(prices)
-        self._runs: set[Run] = set()
-        self._held: list[Any] | None = None
+        self._runs: PerLoop[set[Run]] = PerLoop(set)
+        self._held: PerLoop[list[list[Any]]] = PerLoop(list)
 
     def start(
         self,
@@ -98,7 +101,7 @@ class Runner:
             RuntimeError: when no event loop is running.
         """
         asyncio.get_running_loop()
-        ensemble = work if isinstance(work, Ensemble) else Ensemble(work.name, [work])
+        ensemble = _ensemble(work)
         plan = ensemble.plan()
         settings = self._settings.over(ensemble.settings)
         if timeout is not None:
@@ -130,8 +133,9 @@ class Runner:
             warnings=(*plan.warnings, *_unbounded(ensemble, stacks, settings)),
         )
         run = Run(drive, tuple(layers.names(self._stack)))
-        self._runs.add(run)
-        run.on_end(self._runs.discard)
+        runs = self._runs.get()
+        runs.add(run)
+        run.on_end(runs.discard)
         return run
 
     def describe(self, work: Ensemble | Agent) -> dict[str, Any]:
@@ -142,7 +146,7 @@ class Runner:
         Raises:
             ConfigError: for whatever a run would refuse, missing keys excepted.
         """
-        ensemble = work if isinstance(work, Ensemble) else Ensemble(work.name, [work])
+        ensemble = _ensemble(work)
         made, routing = ensemble.plan(), self._routing_for(ensemble)
         settings, stacks = self._settings.over(ensemble.settings), self._stacks(ensemble)
         phase_of = made.phase_of()
@@ -212,26 +216,41 @@ class Runner:
             ConfigError: before any call.
         """
 
-        async def main() -> Run:
-            return await self.run(work, input, inputs=inputs, timeout=timeout, metadata=metadata)
-
-        return _in_another_thread(main) if _loop_runs() else asyncio.run(main())
+        main = self.run(work, input, inputs=inputs, timeout=timeout, metadata=metadata)
+        return _in_another_thread(main) if _loop_runs() else asyncio.run(main)
 
     async def __aenter__(self) -> Runner:
-        self._held = await _LIFETIMES.open(self._stack)
+        self._held.get().append(await _LIFETIMES.open(self._stack))
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        runs = list(self._runs)
+        ending = asyncio.ensure_future(self._end())
+        cancelled = False
+        while not ending.done():
+            try:
+                await asyncio.shield(ending)
+            except asyncio.CancelledError:  # what was begun is ended first, whatever comes
+                cancelled = True
+        if cancelled:
+            raise asyncio.CancelledError
+
+    async def _end(self) -> None:
+        runs = list(self._runs.get())
         for run in runs:
             run.cancel()
         for run in runs:
-            async with run:
-                pass
-        held, self._held = self._held or [], None
-        await _LIFETIMES.close(held)
+            await run.wait()
+        await _LIFETIMES.close(self._held.get().pop())
+
+
+def _ensemble(work: Ensemble | Agent) -> Ensemble:
+    if isinstance(work, Ensemble):
+        return work
+    if isinstance(work, Agent):  # pyright: ignore[reportUnnecessaryIsInstance]
+        return Ensemble(work.name, [work])
+    raise ConfigError(f"a runner runs an Ensemble or an Agent, got {type(work).__name__}")
 
 
 def _inputs(ensemble: Ensemble, input: Any, inputs: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -265,7 +284,7 @@ def _held(ensemble: Ensemble, stacks: Mapping[str, layers.Stack], routing: Routi
     for stack in {id(stack): stack for stack in stacks.values()}.values():
         for layer in stack:
             models.update(dict.fromkeys(getattr(layer, "models", ()) or ()))
-    things = [layer for stack in stacks.values() for layer in stack]
+    things: list[Any] = [layer for stack in stacks.values() for layer in stack]
     things += [routing.provider(model) for model in models]
     return list({id(thing): thing for thing in things}.values())
 
@@ -288,19 +307,33 @@ def _loop_runs() -> bool:
     return True
 
 
-def _in_another_thread(main: Any) -> Run:
+def _in_another_thread(main: Coroutine[Any, Any, Run]) -> Run:
     result: list[Run] = []
     errors: list[BaseException] = []
+    cancels: list[Callable[[], object]] = []
+
+    async def cancellable() -> Run:
+        task = asyncio.current_task()
+        assert task is not None
+        cancels.append(partial(asyncio.get_running_loop().call_soon_threadsafe, task.cancel))
+        return await main
 
     def body() -> None:
         try:
-            result.append(asyncio.run(main()))
+            result.append(asyncio.run(cancellable()))
         except BaseException as error:
             errors.append(error)
 
-    thread = threading.Thread(target=body, name="stretto:run_sync")
+    context = copy_context()  # the caller's span is the run's parent
+    thread = threading.Thread(target=context.run, args=(body,), name="stretto:run_sync")
     thread.start()
-    thread.join()
+    try:
+        thread.join()
+    except BaseException:  # Ctrl-C in a notebook: nothing runs on
+        for cancel in cancels:
+            cancel()
+        thread.join()
+        raise
     if errors:
         raise errors[0]
     return result[0]

@@ -20,7 +20,9 @@ def check_scope(scope: Any, what: str) -> None:
         ConfigError: names `what` and the value.
     """
     if scope not in ("key", "run", "all") and not callable(scope):
-        raise ConfigError(f"{what}.scope must be 'key', 'run', 'all' or a function of the call, got {scope!r}", key="scope")
+        raise ConfigError(
+            f"{what}.scope must be 'key', 'run', 'all' or a function of the call, got {scope!r}", key="scope"
+        )
 
 
 def scope_of(scope: Scope, call: Call) -> Hashable:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from .errors import ConfigError
 
@@ -31,7 +31,8 @@ class Secret:
     __slots__ = ("_value",)
 
     def __init__(self, value: str) -> None:
-        if not isinstance(value, str) or not value.strip():  # pyright: ignore[reportUnnecessaryIsInstance]
+        given: Any = value
+        if not isinstance(given, str) or not given.strip():
             raise ConfigError("a Secret needs a text that is not empty")
         self._value = value
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from .events import (
@@ -19,24 +19,34 @@ from .events import (
     RunStarted,
 )
 from .outcome import Outcome
-from .terminal import visible
+from .terminal import STEERING, visible
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from .run import Run
 
-_MARKS = {"ok": "✓", "failed": "✗", "timed_out": "⧖", "cancelled": "⊘", "skipped": "–"}
+_MARKS = {"ok": "✓", "failed": "✗", "timed_out": "⧖", "cancelled": "⊘", "skipped": "–"}  # noqa: RUF001
 _COLOURS = {"ok": "green", "failed": "red", "timed_out": "red", "cancelled": "yellow", "skipped": "dim"}
-LONG_NAME = 24
+LONG_NAME = 24  # characters, in a table on a terminal
+PIPED_WIDTH = 10_000  # so that no line is broken
 
 
-def console() -> Console:
-    """Give stderr as a console: coloured on a terminal, plain lines when piped, under NO_COLOR or TERM=dumb."""
+def console(*, stderr: bool) -> Console:
+    """Give stderr or stdout as a console: styled on a terminal, plain under NO_COLOR, TERM=dumb and when piped."""
     from rich.console import Console
 
-    plain = not sys.stderr.isatty() or "NO_COLOR" in os.environ or os.environ.get("TERM") == "dumb"
-    return Console(stderr=True, highlight=False, no_color=plain, soft_wrap=plain, width=None if not plain else 120)
+    terminal = (sys.stderr if stderr else sys.stdout).isatty()
+    styled = terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    return Console(
+        stderr=stderr,
+        force_terminal=styled,  # FORCE_COLOR would style what is piped
+        color_system="auto" if styled else None,  # NO_COLOR alone would leave bold and dim
+        width=None if terminal else PIPED_WIDTH,
+        markup=False,  # what models and files say is no markup, and no emoji code
+        emoji=False,
+        highlight=False,
+    )
 
 
 class Progress:
@@ -77,7 +87,7 @@ class Progress:
             self._finished(event.outcome)
 
     def _say(self, text: str, style: str = "") -> None:
-        self._to.print(visible(text), style=style or None, markup=False)
+        self._to.print(one_line(text), style=style or None)
 
     def _piece(self, event: AgentDelta) -> None:
         if event.delta.restart:
@@ -105,6 +115,11 @@ class Progress:
         self._say(text, _COLOURS[outcome.status])
 
 
+def one_line(text: str) -> str:
+    """Give a text that is shown as one line: a line break in it would look like a line of ours."""
+    return visible(text).replace("\n", "\\n")
+
+
 def _short(error: BaseException) -> str:
     return getattr(error, "message", "") or str(error) or type(error).__name__
 
@@ -114,7 +129,7 @@ def summary(run: Run, to: Console) -> None:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("agent", max_width=LONG_NAME, no_wrap=True)
+    table.add_column("agent", max_width=LONG_NAME if to.is_terminal else None, no_wrap=True)
     for name in ("phase", "seconds", "waited", "tokens in", "out", "requests", "USD"):
         table.add_column(name, justify="right")
     table.add_column("status")
@@ -136,8 +151,7 @@ def summary(run: Run, to: Console) -> None:
     usage = run.usage
     to.print(
         f"{run.status}: {len(run.succeeded)} of {len(run.ensemble.agents)} agents ok in {seconds:.2f} s, "
-        f"{usage.input_tokens} tokens in, {usage.output_tokens} out, {money(run.cost)} USD",
-        markup=False,
+        f"{usage.input_tokens} tokens in, {usage.output_tokens} out, {money(run.cost)} USD"
     )
 
 
@@ -146,18 +160,26 @@ def money(cost: float | None) -> str:
     return "?" if cost is None else f"{cost:.4f}" if cost else "0"
 
 
-def phases_table(rows: Iterable[Sequence[str]], to: Console) -> None:
-    """Print the agents of a plan: phase, agent, model or work, needs, host, key."""
+def show_plan(described: Mapping[str, Any], to: Console) -> None:
+    """Print what `Runner.describe` says: the agents with their phases, hosts and keys, the layers, the settings."""
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("phase", "agent", "work", "needs", "goes to", "key"):
         table.add_column(name, overflow="fold")
-    for row in rows:
-        table.add_row(*map(visible, row))
+    for agent in described["agents"]:
+        work, needs = agent["model"] or "function", ", ".join(agent["depends_on"])
+        cells = (str(agent["phase"]), agent["name"], work, needs, agent["host"] or "", agent["key"] or "")
+        table.add_row(*map(one_line, cells))
+    count = len(described["phases"])
+    to.print(one_line(f"{described['ensemble']}: {count} phase{'s' * (count != 1)}, schedule {described['schedule']}"))
     to.print(table)
+    to.print(one_line(f"layers: {', '.join(described['middleware'])}"))
+    given = (f"{name} {value}" for name, value in described["settings"].items() if value is not None)
+    to.print(f"settings: {', '.join(given)}")
 
 
 def json_text(data: Any, *, indent: int | None = 2) -> str:
-    """Give data as JSON text."""
-    return json.dumps(data, ensure_ascii=False, indent=indent, default=str)
+    """Give data as JSON text that cannot steer a terminal."""
+    text = json.dumps(data, ensure_ascii=False, indent=indent, default=str)
+    return STEERING.sub(lambda match: f"\\u{ord(match[0]):04x}", text)

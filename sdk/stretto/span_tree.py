@@ -8,6 +8,8 @@ from typing import Any
 from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 
+from .terminal import visible
+
 # What is worth a place in a line: attribute, and how it is written.
 _SHOWN = (
     ("stretto.status", "{}"),
@@ -56,7 +58,7 @@ def _line(span: ReadableSpan) -> str:
     seconds = ((span.end_time or 0) - (span.start_time or 0)) / 1e9
     attributes: Any = span.attributes or {}
     told = [form.format(attributes[name]) for name, form in _SHOWN if name in attributes]
-    return ", ".join([f"{span.name}  {seconds:.2f} s", *told])
+    return visible(", ".join([f"{span.name}  {seconds:.2f} s", *told]))  # names come from files, errors from services
 
 
 def collect() -> SpanTree:

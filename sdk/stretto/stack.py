@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Awaitable, Iterable, Sequence
 from difflib import get_close_matches
 from importlib import import_module
+from itertools import count, pairwise
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,8 @@ ORDER = (
 )
 DEFAULT = ("trace", "retry", "concurrency_limit", "rate_limit", "timeout")
 _RETRY = ORDER.index("retry")
+
+KINDS = ("llm", "script", "function")
 
 Stack = tuple["Middleware", ...]
 
@@ -73,6 +76,10 @@ def check_layer(layer: Any) -> None:
         raise ConfigError(f"{layer.__name__} is a class: put an instance into the stack, {layer.__name__}(...)")
     if not callable(layer):
         raise ConfigError(f"a layer must be callable as layer(call, call_next), got {layer!r}", key="middleware")
+    kinds: Any = getattr(layer, "kinds", ())
+    if isinstance(kinds, str) or not set(kinds) <= set(KINDS):
+        message = f"kinds of the layer {type(layer).__name__} must be a tuple of {', '.join(KINDS)}, got {kinds!r}"
+        raise ConfigError(message, key="kinds")
 
 
 def names(stack: Sequence[Middleware]) -> list[str]:
@@ -86,11 +93,11 @@ def names(stack: Sequence[Middleware]) -> list[str]:
     for layer in stack:
         name = layer_name(layer)
         seen[name] = seen.get(name, 0) + 1
-        if seen[name] > 1:
+        if name in found:
             if not isinstance(layer, FunctionType):
                 message = f"two layers are named {name!r}: give one another, {type(layer).__name__}(name=...)"
                 raise ConfigError(message, key="middleware")
-            name = f"{name}_{seen[name]}"
+            name = next(free for n in count(max(2, seen[name])) if (free := f"{name}_{n}") not in found)
         found.append(name)
     return found
 
@@ -106,7 +113,7 @@ def checked(layers: Iterable[Middleware]) -> Stack:
         check_layer(layer)
     names(stack)
     shipped = [(rank, layer) for layer in stack if (rank := _shipped_rank(layer)) is not None]
-    for (outer, first), (inner, second) in zip(shipped, shipped[1:], strict=False):
+    for (outer, first), (inner, second) in pairwise(shipped):
         if outer > inner:
             message = f"{type(second).__name__} belongs outside of {type(first).__name__}: {', '.join(ORDER)}"
             warnings.warn(message, UserWarning, stacklevel=3)
@@ -122,8 +129,9 @@ def merge(base: Stack, over: Sequence[Middleware]) -> Stack:
     """
     stack = list(base)
     known = names(stack)
-    for layer, name in zip(over, names(over), strict=True):
+    for layer in over:
         check_layer(layer)
+    for layer, name in zip(over, names(over), strict=True):
         if name in known:
             stack[known.index(name)] = layer
             continue
@@ -164,6 +172,6 @@ def _join(layer: Middleware, below: Next) -> Next:
 
 
 def unbounded(stack: Sequence[Middleware], timeout: float | None) -> bool:
-    """Tell whether nothing bounds an attempt that could be retried: no clock of the agent, no `Timeout` with a total."""
+    """Tell whether nothing bounds an attempt that could be retried: no clock of the agent, no total of `Timeout`."""
     bounded = any(getattr(layer, "total", None) is not None for layer in stack)
     return timeout is None and not bounded

@@ -7,6 +7,7 @@ way the future gets an outcome.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Coroutine
 from contextvars import Context
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from .deadline import AgentClock
 from .errors import CallTimeout, DeadlineExceeded
 from .outcome import Outcome, Status
 from .timings import timings
+
+_log = logging.getLogger("stretto")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,7 @@ class Stop:
 
 
 Ended = Callable[["Supervisor", Outcome], None]
+Work = Callable[["Supervisor"], Coroutine[Any, Any, Outcome]]
 
 
 class Supervisor:
@@ -94,14 +98,19 @@ class Supervisor:
         self._clock_timer: asyncio.TimerHandle | None = None
         self._grace_timer: asyncio.TimerHandle | None = None
 
-    def start(self, work: Coroutine[Any, Any, Outcome], name: str, context: Context | None = None) -> None:
-        """Start the agent's task."""
-        self.task = asyncio.get_running_loop().create_task(self._supervised(work), name=name, context=context)
+    def start(self, work: Work, name: str, context: Context | None = None) -> None:
+        """Start the agent's task, which awaits `work(self)`."""
+        supervised = self._supervised(work)
+        try:
+            self.task = asyncio.get_running_loop().create_task(supervised, name=name, context=context)
+        except BaseException:
+            supervised.close()
+            raise
         self.task.add_done_callback(self._never_ran)
 
-    async def _supervised(self, work: Coroutine[Any, Any, Outcome]) -> None:
+    async def _supervised(self, work: Work) -> None:
         try:
-            outcome = await work
+            outcome = await work(self)
         except GeneratorExit:
             raise  # the loop is gone: nobody waits for an outcome any more
         except BaseException as error:  # SystemExit too: a task would carry it out of the loop
@@ -121,6 +130,7 @@ class Supervisor:
         if self.over or self.stopped is not None:
             return
         self.stopped = stop
+        self.clock.stopped = True
         if self.task is None:
             self.end(self.outcome_of(asyncio.CancelledError()))
             return
@@ -133,7 +143,7 @@ class Supervisor:
         self.end(self.outcome(self.stopped.status, reason=reason, error=self.stopped.error))
 
     def _arm(self, ends: float | None) -> None:
-        if ends is not None:
+        if ends is not None and not self.over:  # one that was abandoned may go on
             self._clock_timer = asyncio.get_running_loop().call_at(ends, self._out_of_time)
 
     def _out_of_time(self) -> None:
@@ -158,29 +168,35 @@ class Supervisor:
         if self.gave_back is not None:
             self.gave_back()
             self.gave_back = None
-        self._ended(self, outcome)
-        if not self.future.done():
-            self.future.set_result(outcome)
+        try:
+            self._ended(self, outcome)
+        except Exception:  # a span processor of the user's; whoever waits for this agent must not wait for ever
+            _log.exception("taking note of the end of agent %r failed", self.agent.name)
+        finally:
+            if not self.future.done():
+                self.future.set_result(outcome)
 
     def outcome_of(self, error: BaseException) -> Outcome:
         """Give the outcome of an agent that ended with an error or was cancelled."""
         stop = self.stopped
         if isinstance(error, asyncio.CancelledError):
-            if stop is not None and not self.placed:
+            if stop is None and self.task is not None and self.task.cancelling():
+                stop = Stop("cancelled", "its task was cancelled")
+            if stop is None:
+                return self.outcome("failed", reason="it raised CancelledError, though nobody cancelled it", error=error)
+            if not self.placed:
                 return self.outcome("skipped", reason=f"it never got a place: {stop.reason}")
-            if stop is not None:
-                return self.outcome(stop.status, reason=stop.reason, error=stop.error)
-            if self.task is not None and self.task.cancelling():
-                return self.outcome("cancelled", reason="its task was cancelled")
-            return self.outcome("failed", reason="it raised CancelledError, though nobody cancelled it", error=error)
+            return self.outcome(stop.status, reason=stop.reason, error=stop.error)
+        if stop is not None:  # what a cancelled agent raises is a consequence of that
+            reason = f"{stop.reason}; while ending it raised {type(error).__name__}: {_text(error)}"
+            return self.outcome(stop.status, reason=reason, error=stop.error)
         if isinstance(error, (CallTimeout, DeadlineExceeded)):
-            return self.outcome("timed_out", reason=str(error), error=error)
-        return self.outcome("failed", reason=str(error) or type(error).__name__, error=error)
+            return self.outcome("timed_out", reason=_text(error), error=error)
+        return self.outcome("failed", reason=_text(error) or type(error).__name__, error=error)
 
     def outcome(self, status: Status, **fields: Any) -> Outcome:
         """Make an outcome with all that the ledger knows."""
         ended = now()
-        record = self.record
         text = self.seen() if "text" not in fields else fields.pop("text")
         messages = fields.pop("messages", None)
         if messages is None:
@@ -191,14 +207,28 @@ class Supervisor:
             status=status,
             text=text,
             messages=messages,
-            attempts=tuple(record.attempts),
-            waits=tuple(record.waits),
-            usage=record.usage,
-            cost=record.cost,
-            timings=timings(self.started, ended, record.waits, record.attempts),
             started=self.started,
             ended=ended,
             prompt_digest=self.prompt_digest,
+            **self._ledger(ended),
             **fields,
         )
+
+    def _ledger(self, ended: float) -> dict[str, Any]:
+        record = self.record
+        attempts, waits = tuple(record.attempts), tuple(record.waits)
+        made: dict[str, Any] = {"attempts": attempts, "waits": waits}
+        try:
+            made["timings"] = timings(self.started, ended, waits, attempts)
+            return {**made, "usage": record.usage, "cost": record.cost}
+        except Exception:  # a layer or a provider wrote into it what does not add up; the outcome must exist all the same
+            _log.exception("the ledger of agent %r cannot be read", self.agent.name)
+            return {**made, "cost": None}
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as broken:  # of a user's own class
+        return f"{type(error).__name__}, whose text cannot be made: {type(broken).__name__}"
 

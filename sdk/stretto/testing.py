@@ -8,6 +8,7 @@ with the boundary between them.
 from __future__ import annotations
 
 import asyncio
+import math
 import selectors
 from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, TypeVar, cast
@@ -48,7 +49,7 @@ class _NoWaiting(selectors.BaseSelector):
         if self._still > STILL:
             # A timer that is due within the loop's resolution fires before its time; code that then waits for the
             # rest, nanoseconds, would do so for ever on a clock that stands.
-            self.skipped += 1e-9
+            self.skipped = max(self.skipped + 1e-9, math.nextafter(self.skipped, math.inf))
         elif not ready and timeout > 0:
             self.skipped += timeout
         return ready

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 from .attempt import Attempt, Wait
@@ -58,8 +59,8 @@ def timings(started: float, ended: float, waits: Iterable[Wait], attempts: Itera
         spans.append(_Span(first, end, "provider"))
     clipped = sorted(_Span(max(s.started, started), min(s.ended, ended), s.field) for s in spans)
     clipped = [s for s in clipped if s.ended > s.started]
-    sums = dict.fromkeys(("queue", "limit", "backoff", "first_token", "provider"), 0.0)
-    if all(one.ended <= other.started for one, other in zip(clipped, clipped[1:], strict=False)):
+    sums: dict[str, float] = {"queue": 0.0, "limit": 0.0, "backoff": 0.0, "first_token": 0.0, "provider": 0.0}
+    if all(one.ended <= other.started for one, other in pairwise(clipped)):
         for span in clipped:
             sums[span.field] += span.ended - span.started
     else:
@@ -69,7 +70,7 @@ def timings(started: float, ended: float, waits: Iterable[Wait], attempts: Itera
 
 def _sweep(spans: list[_Span], sums: dict[str, float]) -> None:
     edges = sorted({edge for span in spans for edge in (span.started, span.ended)})
-    for left, right in zip(edges, edges[1:], strict=False):
+    for left, right in pairwise(edges):
         active = [span for span in spans if span.started <= left and span.ended >= right]
         if active:
             winner = max(active, key=_precedence)

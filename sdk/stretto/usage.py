@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+
+from .errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +52,20 @@ class Price:
         input: of the prompt, 0 or more.
         output: of the answer, 0 or more.
         cached: of the part of the prompt that was read from the provider's cache. None: as `input`.
+
+    Raises:
+        ConfigError: at construction, when one is below 0 or no number.
     """
 
     input: float
     output: float
     cached: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("input", "output", "cached"):
+            value = getattr(self, name)
+            if not (name == "cached" and value is None) and not 0 <= value < math.inf:
+                raise ConfigError(f"Price.{name} must be USD, 0 or more, got {value!r}", key=name)
 
     def of(self, usage: Usage) -> float:
         """Give the price of `usage` in USD."""

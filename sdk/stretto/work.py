@@ -7,14 +7,13 @@ import inspect
 import io
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from .attempt import Record
 from .call import Call, Endpoint, Services
 from .event_log import EventLog
-from .inputs import Inputs, chat_messages
+from .inputs import Inputs, as_text, chat_messages
 from .outcome import Outcome, plain
 from .params import CALL_FIELDS
 from .prompt import Composer, compose, system
@@ -53,12 +52,11 @@ class Desk:
 class Sink:
     """Take the pieces of one agent: into the log, and together as partial text."""
 
-    __slots__ = ("_agent", "_log", "_phase", "_reasoning", "_text", "_tool_calls")
+    __slots__ = ("_log", "_reasoning", "_supervisor", "_text", "_tool_calls")
 
-    def __init__(self, log: EventLog, phase: int, agent: str) -> None:
+    def __init__(self, log: EventLog, supervisor: Supervisor) -> None:
         self._log = log
-        self._phase = phase
-        self._agent = agent
+        self._supervisor = supervisor
         self._forget()
 
     def _forget(self) -> None:
@@ -71,6 +69,8 @@ class Sink:
         self._take(delta)
 
     def _take(self, delta: Delta) -> None:
+        if self._supervisor.over:  # it was abandoned: its last event was its outcome
+            return
         if delta.restart:
             self._forget()
         elif delta.text is not None:
@@ -79,7 +79,7 @@ class Sink:
             self._reasoning.write(delta.reasoning)
         elif delta.tool_call is not None:
             self._tool_calls = max(self._tool_calls, delta.tool_call.index + 1)
-        self._log.piece(self._phase, self._agent, delta)
+        self._log.piece(self._supervisor.phase, self._supervisor.agent.name, delta)
 
     def seen(self) -> str:
         """Give the text so far."""
@@ -119,13 +119,15 @@ async def work(
     supervisor.prompt_digest = digest(messages)
     sink: Sink | None = None
     if desk.stream if agent.stream is None else agent.stream:
-        sink = Sink(desk.log, supervisor.phase, agent.name)
+        sink = Sink(desk.log, supervisor)
         supervisor.seen = sink.seen
     call = _call(desk, agent, supervisor, messages, inputs, endpoint, deadline, sink)
     reply = await pipeline(call)
+    if not isinstance(reply, Reply):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(f"a layer gave a {type(reply).__name__} instead of a Reply: does it return what call_next gave?")
     if sink is not None:
         sink.complete(reply)
-    value = reply.raw if agent.function is not None else reply.text
+    value = reply.text if agent.function is None or (reply.raw is None and reply.text) else reply.raw
     messages_added = (reply.message,) if agent.function is None else _said(reply.text)
     return supervisor.outcome("ok", value=value, text=reply.text, reply=reply, messages=messages_added)
 
@@ -190,10 +192,9 @@ class FunctionWork:
 
     async def __call__(self, call: Call) -> Reply:
         inputs = self._inputs
-        if call.messages and call.messages[-1].get("content") != inputs.text:  # a layer has changed it
-            inputs = Inputs(
-                str(call.messages[-1].get("content")), inputs.input, inputs.results, inputs.metadata, inputs.agent
-            )
+        text = as_text(call.messages[-1:])
+        if text != inputs.text:  # a layer has changed it
+            inputs = replace(inputs, text=text)
         if _is_async(self._function):
             value = await self._function(inputs)
         else:

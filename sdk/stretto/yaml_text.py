@@ -1,7 +1,7 @@
 """Read a YAML file into data that knows where it stands, and refuse what is unsafe or ambiguous.
 
 One pass over libyaml's events, without recursion: nesting, aliases and size are bounded, keys are unique, numbers are
-finite, and tags that would make objects are refused.
+finite, and tags that would make objects are refused. No refusal repeats more than a line of the file.
 """
 
 from __future__ import annotations
@@ -14,14 +14,17 @@ from typing import Any, NamedTuple
 
 import yaml
 from yaml.constructor import SafeConstructor
+from yaml.reader import Reader, ReaderError
 from yaml.resolver import Resolver
 
 from .errors import ConfigError
 
 MOST_BYTES = 1_000_000
-MOST_VALUES = 100_000  # an alias counts with all that it stands for
+MOST_VALUES = 100_000  # an alias counts with all that it stands for, a long text as several
+LONG_TEXT = 100  # characters that count as one value
 MOST_DEPTH = 50
 MOST_INTEGER = 2**63
+LONG_NUMBER = 100  # characters; sums in base 60 of more would take seconds, and overflow
 _TAGS = "tag:yaml.org,2002:"
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml where PyYAML was built with it
 
@@ -85,25 +88,44 @@ def read_yaml(path: str | Path) -> Section:
         document = reader.document(yaml.parse(text, Loader=_LOADER))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        problem = error.problem or error.context or "it is not YAML"
+        problem = error.problem or error.context or "it cannot be read"
         line, column = (mark.line + 1, mark.column + 1) if mark is not None else (1, 1)
+        at = text.split("\n")[line - 1 : line]
+        if at and at[0][column - 1 : column] == "\t":
+            problem = "a tab stands here: indent with spaces"
         raise ConfigError(f"this is not YAML: {problem}", file=name, line=line, column=column) from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"this is not YAML: {error}", file=name, line=1, column=1) from None
+    except ReaderError as error:
+        raise _not_printable(error, text, name) from None
     if not isinstance(document, Section):
-        what = "is empty" if document is None else "must hold a mapping at its top"
-        raise ConfigError(f"the file {what}: it begins with keys such as `name:`", file=name, line=1, column=1)
+        what = "is empty" if document is None else f"holds {kind_of(document)} at its top"
+        raise ConfigError(f"the file {what}: begin with keys such as `name:`", file=name, line=1, column=1)
     return document
+
+
+def kind_of(value: Any) -> str:
+    """Say what a value is, without repeating what a mapping or a list holds."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, (Section, Items)):
+        return "a mapping" if isinstance(value, Section) else "a list"
+    return excerpt(value)
+
+
+def excerpt(value: Any) -> str:
+    """Give the beginning of a value as it would stand in Python."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:76]}...{text[-1]}"
 
 
 def _text(name: str) -> str:
     try:
         with open(name, "rb") as file:
             data = file.read(MOST_BYTES + 1)
-    except OSError as error:
-        raise ConfigError(f"cannot read {name}: {error.strerror or error}", file=name) from None
+    except (OSError, ValueError) as error:  # ValueError: a name with a null byte
+        raise ConfigError(f"cannot be read: {getattr(error, 'strerror', None) or error}", file=name) from None
     if len(data) > MOST_BYTES:
-        raise ConfigError(f"the file is larger than {MOST_BYTES} bytes", file=name)
+        message = f"the file is larger than {MOST_BYTES} bytes"
+        raise ConfigError(message, file=name, line=1, column=1)
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -111,10 +133,21 @@ def _text(name: str) -> str:
         raise ConfigError("the file must be UTF-8", file=name, line=line, column=1) from None
 
 
+def _not_printable(error: ReaderError, text: str, name: str) -> ConfigError:
+    # libyaml gives the place in bytes, or in characters, so the first such character is looked for here.
+    found = Reader.NON_PRINTABLE.search(text)
+    if found is None:
+        return ConfigError(f"this is not YAML: {error.reason}", file=name, line=1, column=1)
+    line = text.count("\n", 0, found.start()) + 1
+    column = found.start() - text.rfind("\n", 0, found.start())
+    message = f"this is not YAML: the character U+{ord(found[0]):04X} is not allowed"
+    return ConfigError(message, file=name, line=line, column=column)
+
+
 class _Reader:
     def __init__(self, file: str) -> None:
         self._file = file
-        self._scalars = _Scalars()
+        self._scalars: Any = _Scalars()
         self._anchors: dict[str, Any] = {}
         self._open: list[_Open] = []
         self._values = 0
@@ -139,16 +172,17 @@ class _Reader:
                 done = self._open.pop()
                 if done.anchor is not None:
                     self._anchors[done.anchor] = done.value
-                self._put(done.value, done.value.place)
+                self._put(done.value, done.value.place, 1)  # what it holds was counted already
             elif isinstance(event, yaml.ScalarEvent):
                 value = self._scalar(event, place)
                 if event.anchor is not None:
                     self._anchors[event.anchor] = value
-                self._put(value, place)
+                self._put(value, place, _size(value))
             elif isinstance(event, yaml.AliasEvent):
-                if event.anchor not in self._anchors:  # unknown, or one that is still open: it would hold itself
-                    raise self._refuse(f"the alias *{event.anchor} stands for nothing that is complete here", place)
-                self._put(self._anchors[event.anchor], place)
+                if event.anchor not in self._anchors:
+                    raise self._refuse(self._no_anchor(event.anchor), place)
+                value = self._anchors[event.anchor]
+                self._put(value, place, _size(value))
         return self._document
 
     def _begin(self, value: Section | Items, event: Any, place: Place, tag: str) -> None:
@@ -158,16 +192,20 @@ class _Reader:
             raise self._refuse(f"this is nested more than {MOST_DEPTH} deep", place)
         self._open.append(_Open(value, event.anchor))
 
-    def _put(self, value: Any, place: Place) -> None:
-        size = value.size if isinstance(value, (Section, Items)) else 1
-        self._values += size
+    def _no_anchor(self, name: str | None) -> str:
+        if any(open.anchor == name for open in self._open):
+            return f"the alias *{name} stands within what it names: it would hold itself"
+        return f"the alias *{name} names nothing: write &{name} before a value above"
+
+    def _put(self, value: Any, place: Place, counted: int) -> None:
+        self._values += counted
         if self._values > MOST_VALUES:
             raise self._refuse(f"the file has more than {MOST_VALUES} values, aliases counted", place)
         if not self._open:
             self._document = value
             return
         top = self._open[-1]
-        top.value.size += size
+        top.value.size += _size(value)
         if isinstance(top.value, Items):
             top.value.append(value)
             top.value.items_at.append(place)
@@ -182,44 +220,49 @@ class _Reader:
             for merged in value if isinstance(value, Items) else [value]:
                 if not isinstance(merged, Section):
                     raise self._refuse("<< merges mappings only", key_at)
-                for name in merged.keys() - section.keys():
-                    section[name], section.keys_at[name] = merged[name], key_at
-                    section.merged.add(name)
+                for name in merged:
+                    if name not in section:
+                        section[name], section.keys_at[name] = merged[name], key_at
+                        section.merged.add(name)
             return
         if not isinstance(key, str):
-            raise self._refuse(f"the key {key!r} is not a text: quote it", key_at)
+            cure = "" if isinstance(key, (Section, Items)) else ": quote it"
+            raise self._refuse(f"a key must be a text, got {kind_of(key)}{cure}", key_at)
         if key in section and key not in section.merged:
             first = section.keys_at[key].line
-            raise self._refuse(f"the key {key!r} stands here a second time: the first is in line {first}", key_at)
+            raise self._refuse(f"the key {excerpt(key)} is given twice: first in line {first}", key_at)
         section.merged.discard(key)
         section[key] = value
         section.keys_at[key] = key_at
 
     def _scalar(self, event: Any, place: Place) -> Any:
-        plain, quoted = event.implicit
-        tag = event.tag if event.tag not in (None, "!") else None
-        if tag is None:
-            tag = self._scalars.resolve(yaml.ScalarNode, event.value, (plain, quoted))
+        tag: str = event.tag
+        if tag in (None, "!"):
+            tag = self._scalars.resolve(yaml.ScalarNode, event.value, event.implicit)
         kind = tag.removeprefix(_TAGS)
         if kind in ("str", "timestamp", "merge", "value"):  # a date stays the text that it was written as
             return event.value
+        if kind == "null":
+            return None
+        if kind not in ("int", "float", "bool"):
+            raise self._refuse(f"the tag {tag} is not allowed", place)
+        if len(event.value) > LONG_NUMBER:
+            message = f"a number of {len(event.value)} characters is too long: quote it if it is a text"
+            raise self._refuse(message, place)
         node = yaml.ScalarNode(tag, event.value, event.start_mark, event.end_mark)
         try:
-            if kind == "int":
-                return self._bounded(self._scalars.construct_yaml_int(node), place)
-            if kind == "float":
-                return self._bounded(self._scalars.construct_yaml_float(node), place)
-            if kind == "bool":
-                return self._scalars.construct_yaml_bool(node)
-            if kind == "null":
-                return None
-        except (ValueError, KeyError, yaml.YAMLError):
+            value = getattr(self._scalars, f"construct_yaml_{kind}")(node)
+        except (ValueError, KeyError, OverflowError):
             raise self._refuse(f"{event.value!r} is not a valid {kind}", place) from None
-        raise self._refuse(f"the tag {event.tag} is not allowed", place)
-
-    def _bounded(self, number: Any, place: Place) -> Any:
-        if isinstance(number, float) and not math.isfinite(number):
+        if isinstance(value, float) and not math.isfinite(value):
             raise self._refuse("a number must be finite", place)
-        if isinstance(number, int) and abs(number) >= MOST_INTEGER:
-            raise self._refuse("a whole number must be below 2 to the power of 63", place)
-        return number
+        if isinstance(value, int) and abs(value) >= MOST_INTEGER:
+            raise self._refuse("a whole number must be below 2 to the power of 63: quote it if it is a text", place)
+        return value
+
+
+def _size(value: Any) -> int:
+    """Count a value with all that it holds."""
+    if isinstance(value, (Section, Items)):
+        return value.size
+    return 1 + len(value) // LONG_TEXT if isinstance(value, str) else 1

@@ -15,6 +15,7 @@ movable  shown: sent to another address, by `LiteLLM`, no model of it carries a 
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import io
 import json
@@ -45,14 +46,27 @@ SIGNS = re.compile(r"AWS_|AZURE_AD|AZURE_(CLIENT|TENANT|FEDERATED)|WATSONX|WX_|D
 
 # What the wire cannot tell: a service that guards its key against foreign addresses, or listens on this machine.
 REVIEWED: Mapping[str, Mapping[str, Any]] = {
-    "bedrock": {"keys": ["AWS_BEARER_TOKEN_BEDROCK"], "bases": [], "url": None, "movable": False},
-    "bedrock_mantle": {"keys": ["BEDROCK_MANTLE_API_KEY"], "url": None, "movable": False},
-    "custom_openai": {"keys": [], "bases": [], "url": None},
+    "anthropic": {"keys": ["ANTHROPIC_API_KEY"]},  # ANTHROPIC_AUTH_TOKEN goes into another header
+    "azure": {"keys": ["AZURE_API_KEY"], "bases": ["AZURE_API_BASE"], "client": None, "movable": False},
+    "azure_text": {"keys": ["AZURE_API_KEY"], "bases": ["AZURE_API_BASE"], "client": None, "movable": False},
+    "bedrock": {"keys": ["AWS_BEARER_TOKEN_BEDROCK"], "url": None},
+    "bedrock_mantle": {"keys": ["BEDROCK_MANTLE_API_KEY"], "url": None},
+    "bytez": {"keys": ["BYTEZ_API_KEY"]},
+    "custom_openai": {"keys": []},
+    "huggingface": {"url": None},
     "inception": {"keys": ["INCEPTION_API_KEY"]},
+    "mistral": {"keys": ["MISTRAL_API_KEY", "MISTRAL_AZURE_API_KEY"]},
     "nadir": {"keys": ["NADIR_API_KEY"]},
     "ollama": {"url": "http://localhost:11434"},
     "ollama_chat": {"url": "http://localhost:11434"},
+    "openai": {"url": "https://api.openai.com/v1"},
+    "replicate": {"keys": ["REPLICATE_API_KEY", "REPLICATE_API_TOKEN"]},
+    "sagemaker": {"url": None},
+    "sagemaker_chat": {"url": None},
+    "sagemaker_nova": {"url": None},
+    "snowflake": {"movable": False},  # its address is made of SNOWFLAKE_ACCOUNT_ID
     "text-completion-inception": {"keys": ["INCEPTION_API_KEY"]},
+    "text-completion-openai": {"url": "https://api.openai.com/v1"},
 }
 
 _NAME = re.compile(r"[\"']([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+)[\"']")
@@ -78,6 +92,8 @@ _PLAIN = {
     "VERTEXAI_LOCATION": "us-central1",
     "VERTEX_LOCATION": "us-central1",
 }
+_BASE64 = re.compile(rb"[A-Za-z0-9+/_-]{24,}")
+_URL_SAFE = bytes.maketrans(b"+/", b"-_")
 MESSAGES = ({"role": "system", "content": "Be brief."}, {"role": "user", "content": "hi"})
 # An answer in which a chat completion is found, and whatever a service asks for before it: a token that never ends.
 FOREVER = 99_999_999_999
@@ -133,9 +149,15 @@ def canaries(names: set[str]) -> dict[str, str]:
 
 
 def arrived(requests: list[Request], mark: str = "canary") -> list[str]:
-    """Give the names of the variables that are on the wire."""
+    """Give the names of the variables that are on the wire, as they are or in base64 (basic authentication, JWT)."""
     pattern = re.compile(rb"%b\.([A-Z0-9_]+)\." % mark.encode())
-    return sorted({name.decode() for request in requests for name in pattern.findall(request.raw)})
+    found: set[bytes] = set()
+    for request in requests:
+        found.update(pattern.findall(request.raw))
+        for coded in _BASE64.findall(request.raw):
+            whole = coded[: len(coded) // 4 * 4].translate(_URL_SAFE)
+            found.update(pattern.findall(base64.urlsafe_b64decode(whole)))
+    return sorted(name.decode() for name in found)
 
 
 def names_in_sources() -> set[str]:
@@ -295,13 +317,14 @@ class Probe:
             bases += names
             for name in names:
                 del left[name]
-        url = next(iter(self.foreign), None)
+        hub = "https://huggingface.co"  # where tokenizers come from
+        url = next((host for host in self.foreign if host != hub), None)
         if prefix not in ("openai", "text-completion-openai"):
             bases = [name for name in bases if not name.startswith("OPENAI_")]
             url = None if url == "https://api.openai.com" else url
         with contextlib.suppress(Exception), environment(_PLAIN):
             told = imported().get_llm_provider(model, api_key=NO_KEY)[3]
-            url = told if url is not None and told.startswith(url) else url
+            url = told if told.startswith(url or "http://") else url
         return bases, url
 
     async def _client(self, model: str) -> str | None:

@@ -84,7 +84,7 @@ ensemble = Ensemble(
 async def main() -> None:
     made: Plan = load("file.yaml", strictness="strict").plan()
     phases: list[list[str]] = made.phases
-    providers = {"openai": Simulated(latency=0.1), "*": LiteLLM(), "local": Local()}
+    providers: dict[str, Next] = {"openai": Simulated(latency=0.1), "*": LiteLLM(), "local": Local()}
     async with Runner(middleware=layers, providers=providers, trusted_origins=["http://localhost:1"]) as runner:
         run: Run = await runner.run(ensemble, {"topic": "x"}, inputs={"a": "y"}, timeout=5, metadata={"tenant": "t"})
         async with runner.start(ensemble, [{"role": "user", "content": "hi"}]) as live:
