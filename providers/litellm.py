@@ -72,7 +72,7 @@ class LiteLLM:
         await self.prepare()
         handled = sys.exception()  # a retry's first failure: what stands behind it does not belong to this request
         try:
-            answer = await litellm_setup.imported().acompletion(**_request(call, self._clients.get()))
+            answer = await litellm_setup.acompletion(_request(call, self._clients.get()))
             call.attempt.headers = plain_headers(getattr(answer, "_response_headers", None) or {})
             if call.emit is None or not hasattr(answer, "aclose"):  # a few services never stream
                 return _reply(call, answer)
@@ -90,8 +90,10 @@ def _request(call: Call, clients: Clients) -> dict[str, Any]:
     if endpoint.base_url is None and service.get("movable") and service.get("url") is None:
         # litellm would send it, key and all, to openai
         raise RequestRejected(f"{call.model!r}: this service has no address of its own, give the agent a base_url")
-    # Others sign with the credentials of the machine. Those are never sent elsewhere: the core refuses to.
-    signs = endpoint.api_key is None and endpoint.base_url is None and not service.get("movable")
+    # Others may sign with credentials of the machine: the core lets them go to addresses that are trusted only.
+    signs = endpoint.api_key is None and not service.get("movable")
+    if call.model.startswith("ollama"):  # of a model that is not in its table litellm asks, and blocks the loop
+        litellm_setup.imported().model_cost.setdefault(call.model, {"litellm_provider": "ollama", "mode": "chat"})
     request: dict[str, Any] = deepcopy(dict(call.params))  # litellm writes into what it is given
     body: dict[str, Any] = deepcopy(dict(call.extra_body))
     if service.get("client") == "openai" and "metadata" in request:
@@ -204,6 +206,9 @@ def _usage(told: Any) -> Usage | None:
 
 
 def _cost(model: str, told: Any) -> float | None:
+    entry = litellm_setup.price_table().get(model)
+    if entry is not None and not any("cost" in name for name in entry):
+        return None
     with suppress(Exception):  # it has no price for the model
         return float(sum(litellm_setup.imported().cost_per_token(model=model, usage_object=told)))
     return None
@@ -216,7 +221,7 @@ def _failure(call: Call, error: Exception, handled: BaseException | None) -> Cal
     chain = list(causes(error, handled))
     names = [type(each).__name__ for each in chain]
     kind = next((_KINDS[name] for name in names if name in _KINDS), None)
-    text = str(error)[:_LONGEST_MESSAGE]
+    text = str(error).partition("\n")[0][:_LONGEST_MESSAGE]  # what follows may be a traceback
     answer = answer_behind(chain)
     if answer is not None:
         call.attempt.headers = answer.headers

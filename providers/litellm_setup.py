@@ -14,6 +14,7 @@ import sys
 import threading
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from functools import cache
 from importlib import resources, util
 from pathlib import Path
@@ -31,6 +32,8 @@ _AT_IMPORT = {
     "LITELLM_LOCAL_ANTHROPIC_BETA_HEADERS": "True",
     "LITELLM_MODE": "PRODUCTION",
 }
+# Where an application registers what is to hear of each call.
+_LISTENERS = ("callbacks", "input_callback", "success_callback", "failure_callback", "service_callback")
 _QUIETED = ("httpx", "apscheduler.executors.default", "apscheduler.scheduler")  # loggers whose level it sets
 # The tasks that litellm leaves on a loop: the worker never ends, the others are short.
 _WORKER = "LoggingWorker._worker_loop"
@@ -62,13 +65,27 @@ def imported() -> Any:
 
 
 async def _rehearsed(litellm: Any) -> None:
-    for stream in (False, True):
-        said = [{"role": "user", "content": "hi"}]
-        answer = await litellm.acompletion("openai/gpt-4o", said, mock_response="hi", api_key=NO_KEY, stream=stream)
-        if stream:
-            async for _ in answer:
-                pass
+    said = {"model": "openai/gpt-4o", "messages": [{"role": "user", "content": "hi"}], "api_key": NO_KEY}
+    await acompletion(said | {"mock_response": "hi"}, litellm)
+    async for _ in await acompletion(said | {"mock_response": "hi", "stream": True}, litellm):
+        pass
     await _end_chores()
+
+
+async def acompletion(request: dict[str, Any], litellm: Any = None) -> Any:
+    """Make a request that nobody but the caller hears of, unless the application has registered listeners.
+
+    Else litellm would start a worker for them, of which there is one in the process: loops take it from each other.
+    """
+    litellm = litellm or imported()
+    if any(getattr(litellm, name, None) for name in _LISTENERS):
+        return await litellm.acompletion(**request)
+    unheard: ContextVar[bool] = importlib.import_module("litellm._internal_context").is_internal_call
+    token = unheard.set(True)
+    try:
+        return await litellm.acompletion(**request)
+    finally:
+        unheard.reset(token)
 
 
 @contextmanager
@@ -168,6 +185,7 @@ class Clients:
         own = base_url is None and prefix in ("openai", "text-completion-openai")
         make: Any = importlib.import_module("openai").AsyncOpenAI if own else sdk_client()
         url: str | None = base_url or imported().get_llm_provider(model, api_key=key)[3]
+        url = url or service(model)["url"]  # else it would be openai's, which is then sent the key
         return make(api_key=key, base_url=url, http_client=self._pool.client, timeout=PATIENCE, max_retries=0)
 
     async def close(self) -> None:

@@ -135,9 +135,7 @@ class Simulated:
         elif script.cut is not None:
             raise ProviderUnavailable("the simulated connection was cut")
         call.attempt.usage = usage
-        return Reply(
-            "".join(words), usage=usage, cost=0.0, finish_reason=finish, model=call.model, route="simulated"
-        )
+        return Reply("".join(words), usage=usage, cost=0.0, finish_reason=finish, model=call.model, route="simulated")
 
     def _words(self, script: _Script, call: Call) -> tuple[list[str], str]:
         """Give the pieces of the answer, each a word with its space, and the finish reason."""

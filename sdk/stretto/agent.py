@@ -134,10 +134,12 @@ def check_base_url(url: Any, *, agent: str | None) -> None:
 
     try:
         parts = urlsplit(url if isinstance(url, str) else "")
-        sound = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+        # What urlsplit drops or keeps, a client may read in another way: then the key's origin would be another one.
+        clear = isinstance(url, str) and not any(c <= " " or c in "\\\x7f" for c in url)
+        sound = clear and parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
     except ValueError:
         parts, sound = None, False
-    if parts is not None and (parts.username is not None or parts.password is not None):
+    if isinstance(url, str) and "@" in (url if parts is None else parts.netloc):
         raise ConfigError("base_url must not hold a user or password: give api_key", agent=agent, key="base_url")
     if not sound:
         raise ConfigError(f"base_url must be an http(s) address, got {url!r}", agent=agent, key="base_url")

@@ -137,13 +137,9 @@ class Record:
     @property
     def usage(self) -> Usage:
         """Tokens of all requests; one that was cut off counts with its estimate (`usage.estimated`)."""
-        total = Usage()
-        for attempt in self.attempts:
-            if attempt.usage is not None:
-                total += attempt.usage
-            elif attempt.estimate is not None:
-                total += attempt.estimate[0]
-        return total
+        known = [a.usage if a.usage is not None else a.estimate[0] if a.estimate else None for a in self.attempts]
+        parts = [usage for usage in known if usage is not None]
+        return sum(parts[1:], parts[0]) if parts else Usage()
 
     @property
     def cost(self) -> float | None:

@@ -75,7 +75,7 @@ async def _closed(call: Call, target: Next) -> Reply:
         raise
     except GeneratorExit:
         raise
-    except BaseException as error:  # SystemExit too: it is that agent's failure
+    except BaseException as error:  # noqa: BLE001 - SystemExit too: it is that agent's failure
         failure = _failure(call, error)
         attempt.error = failure
     finally:
@@ -127,7 +127,7 @@ def _failure(call: Call, error: BaseException) -> BaseException:
 def _named(error: BaseException) -> str:
     try:
         text = str(error)
-    except Exception:  # of a foreign class
+    except Exception:  # noqa: BLE001 - of a foreign class
         text = ""
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
@@ -149,6 +149,8 @@ def _redact(call: Call, error: CallError) -> None:
 def _close(call: Call) -> None:
     attempt = call.attempt
     attempt.ended = now()
+    if not isinstance(attempt.usage, Usage | None):  # pyright: ignore[reportUnnecessaryIsInstance]
+        attempt.usage = None  # a provider's own kind of usage: it would not add up
     if attempt.error is None and not attempt.cancelled:
         return
     if isinstance(attempt.error, CallError) and (attempt.error.status or 0) >= 400 and attempt.usage is None:

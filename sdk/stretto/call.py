@@ -134,6 +134,9 @@ class Call:
         attempt: this request.
         record: the logical call that it belongs to.
         scratch: a dict for layers, shared by all requests of the logical call.
+        services: finds providers, addresses, keys and prices; None: nobody can send it.
+        clock: the agent's, started by the first request that is admitted; None: no bound.
+        work: what makes the call in place of a provider; None: the model's provider.
 
     Raises:
         ConfigError: from `with_`, `again` and `apart`, when a parameter, model or address is refused.
@@ -161,17 +164,29 @@ class Call:
     work: Work | None = field(default=None, repr=False)
 
     def with_(self, **changes: Any) -> Call:
-        """Give the same request changed: `attempt`, `record` and `scratch` stay; `deadline` may only be lowered."""
+        """Give the same request changed: `attempt`, `record` and `scratch` stay; `deadline` may only be lowered.
+
+        Raises:
+            ConfigError: for a deadline that is later, and a parameter, model or address that is refused.
+        """
         _check_deadline(self.deadline, changes)
         return self._changed(changes)
 
     def again(self, *, hedge: bool = False, **changes: Any) -> Call:
-        """Give another request of the same logical call, with an `Attempt` of its own."""
+        """Give another request of the same logical call, with an `Attempt` of its own.
+
+        Raises:
+            ConfigError: as of `with_`.
+        """
         _check_deadline(self.deadline, changes)
         return self._changed({**changes, "attempt": Attempt(hedge=hedge)})
 
     def apart(self, **changes: Any) -> Call:
-        """Give another logical call: no emit, no deadline, counted for nobody."""
+        """Give another logical call: no emit, no deadline, counted for nobody.
+
+        Raises:
+            ConfigError: for a parameter, model or address that is refused.
+        """
         fresh: dict[str, Any] = {"emit": None, "deadline": None, "clock": None, "scratch": {}}
         return self._changed({**fresh, **changes, "attempt": Attempt(), "record": Record()})
 

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import Context, copy_context
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry import context as otel
@@ -122,7 +123,7 @@ class Drive:
         except asyncio.CancelledError:  # the run's own before its clocks started, else that of a loop that shuts down
             self.stopped = self.stopped or _CANCELLED
             self._stop_all(_CANCELLED)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - raised by whoever awaits the run, which has its outcomes
             self.crash = error
             self._stop_all(Stop("failed", f"the run failed: {error}", error))
         except BaseException:  # a second Ctrl-C
@@ -195,7 +196,7 @@ class Drive:
     async def _ready(self) -> None:
         try:
             await self._when_ready()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - of the machinery, as in `together`
             await fail_started(list(self._supervisors.values()), error)
             for phase in self.plan.phases:
                 left = [name for name in phase if name not in self.outcomes]
@@ -234,7 +235,7 @@ class Drive:
             agent = self._agents[name]
             timeout = self.settings.default_timeout if agent.timeout is None else agent.timeout
             phase = self._phase_of[name]
-            record = Record(self._told(phase, name))
+            record = Record(partial(self._tell, name))
             supervisor = Supervisor(agent, phase, timeout, self.settings.cancel_grace, self._ended, record)
             self._supervisors[name] = supervisor
             made.append(supervisor)
@@ -306,41 +307,35 @@ class Drive:
         self.excused.add(agent.name)
         return supervisor.outcome("skipped", reason=f"when {when} does not hold")
 
-    def _told(self, phase: int, agent: str) -> Any:
-        """Give the listener that makes events of an agent's waits."""
-        log, run_id = self.desk.log, self.desk.run_id
-
-        def told(cause: Cause, key: str | None, seconds: float | None, error: BaseException | None) -> None:
-            supervisor = self._supervisors[agent]
-            if supervisor.over:  # abandoned: its last event was its outcome
-                return
-            if error is not None:
-                number = len(supervisor.record.attempts)
-                log.add(
-                    AgentRetrying(
-                        time=now(),
-                        run_id=run_id,
-                        phase=phase,
-                        agent=agent,
-                        attempt=number,
-                        error=error,
-                        wait=seconds,
-                    )
-                )
-            else:
-                log.add(
-                    AgentWaiting(
-                        time=now(),
-                        run_id=run_id,
-                        phase=phase,
-                        agent=agent,
-                        cause=cause,
-                        key=key,
-                        seconds=seconds,
-                    )
-                )
-
-        return told
+    def _tell(
+        self,
+        name: str,
+        cause: Cause,
+        key: str | None,
+        seconds: float | None,
+        error: BaseException | None,
+    ) -> None:
+        """Make an event of an agent's wait."""
+        supervisor = self._supervisors[name]
+        if supervisor.over:  # abandoned: its last event was its outcome
+            return
+        run_id, phase, log = self.desk.run_id, supervisor.phase, self.desk.log
+        if error is None:
+            log.add(
+                AgentWaiting(time=now(), run_id=run_id, phase=phase, agent=name, cause=cause, key=key, seconds=seconds)
+            )
+            return
+        log.add(
+            AgentRetrying(
+                time=now(),
+                run_id=run_id,
+                phase=phase,
+                agent=name,
+                attempt=len(supervisor.record.attempts),
+                error=error,
+                wait=seconds,
+            )
+        )
 
     def _ended(self, supervisor: Supervisor, outcome: Outcome) -> None:
         """Record an outcome, the moment it exists."""
@@ -350,7 +345,7 @@ class Drive:
         desk = self.desk
         desk.log.add(
             AgentFinished(
-                time=now(),
+                time=outcome.ended,
                 run_id=desk.run_id,
                 phase=outcome.phase,
                 agent=outcome.agent,
@@ -360,10 +355,12 @@ class Drive:
         if self.ensemble.on_failure == "fail_fast" and outcome.status in ("failed", "timed_out"):
             self._stop_all(Stop("cancelled", f"fail_fast: {outcome.agent} {outcome.status}"))
         phase = self._close_phase(outcome.phase)
-        if supervisor.span is not None:  # what may fail comes last: processors of spans are the user's
-            close_agent_span(supervisor.span, outcome, desk.services.redactor.error_text)
-        if phase is not None:
-            phase.end()
+        try:  # what may fail comes last: processors of spans are the user's
+            if supervisor.span is not None:
+                close_agent_span(supervisor.span, outcome, desk.services.redactor.error_text)
+        finally:
+            if phase is not None:
+                phase.end()
 
     def _open_phase(self, phase: int) -> Context | None:
         if phase not in self._phase_spans:
@@ -456,7 +453,7 @@ class Drive:
                 await asyncio.shield(closing)
             except asyncio.CancelledError:
                 continue
-            except Exception:
+            except Exception:  # noqa: BLE001 - of somebody's `__aexit__`
                 _log.exception("closing after the run failed")
 
 

@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
 from difflib import get_close_matches
+from functools import partial
 from types import MappingProxyType, NoneType
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -150,6 +151,8 @@ def _completed(agent: Agent, defaults: Mapping[str, Any], model: str | None) -> 
     changes = {key: value for key, value in defaults.items() if getattr(agent, key) is None}
     if agent.function is not None:
         changes.pop("model", None)
+    if agent.model is not None:
+        changes.pop("function", None)
     if "params" in defaults and agent.params is not None:
         changes["params"] = {**defaults["params"], **agent.params}
     if agent.model is None and agent.function is None and "function" not in changes:
@@ -166,8 +169,9 @@ def _check_marks(agents: Sequence[Agent], made: Plan) -> None:
             text = getattr(agent, key)
             if isinstance(text, str) and "${" in text:
                 parts = marks.read(text, agent=agent.name, key=key)
-                before = _all_before(agent.name, made.dependencies)
-                marks.check(parts, before, made.dependencies, agent=agent.name, key=key)
+                direct = made.dependencies[agent.name]
+                every = partial(_all_before, agent.name, made.dependencies)  # costly, and seldom needed
+                marks.check(parts, direct, every, made.dependencies, agent=agent.name, key=key)
 
 
 def _all_before(name: str, dependencies: Mapping[str, tuple[str, ...]]) -> set[str]:

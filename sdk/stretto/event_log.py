@@ -72,8 +72,9 @@ class EventLog:
         if isinstance(event, AgentEvent):
             self._open.pop(event.agent, None)
         self._entries.append(event)
-        for reader in self._readers:
-            reader.put(event)
+        if self._readers:  # iterating over a WeakSet costs more than all the rest
+            for reader in self._readers:
+                reader.put(event)
 
     def piece(self, phase: int, agent: str, delta: Delta) -> None:
         """Add a piece of an agent's reply."""

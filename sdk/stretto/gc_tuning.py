@@ -17,6 +17,7 @@ class _Tuning:
     def __init__(self) -> None:
         self.users = 0
         self.before = (0, 0, 0)
+        self.froze = False
 
 
 _tuning = _Tuning()  # the collector is the process's, so is this
@@ -30,7 +31,9 @@ def tuned_gc(wanted: bool) -> Iterator[None]:
         return
     if not _tuning.users:
         _tuning.before = gc.get_threshold()
-        gc.freeze()
+        _tuning.froze = not gc.get_freeze_count()  # what the application froze itself stays so
+        if _tuning.froze:
+            gc.freeze()
         gc.set_threshold(YOUNG, 50, 100)
     _tuning.users += 1
     try:
@@ -39,4 +42,5 @@ def tuned_gc(wanted: bool) -> Iterator[None]:
         _tuning.users -= 1
         if not _tuning.users:
             gc.set_threshold(*_tuning.before)
-            gc.unfreeze()
+            if _tuning.froze:
+                gc.unfreeze()

@@ -90,7 +90,11 @@ def located(error: ConfigError, path: str | Path) -> ConfigError:
 
 
 def _located(error: ConfigError, file: str, section: Section) -> ConfigError:
-    place = _place(_of_agent(section, error.agent), error.key)
+    own, key = _of_agent(section, error.agent), error.key
+    defaults = section.get("defaults")
+    if own is not section and key not in own and isinstance(defaults, Section) and key in defaults:
+        own = defaults  # the agent has it from there
+    place = _place(own, key)
     return error.at(file=file, line=place.line, column=place.column)
 
 
@@ -310,14 +314,18 @@ def made_layer(name: str, given: Mapping[str, Any]) -> Any:
         raise ConfigError(f"no layer is named {excerpt(name)}", nearest=nearest)
     try:
         kind = shipped_layer(name) if name in known else points[name].load()
-        keywords = list(inspect.signature(kind).parameters)
+        keywords = inspect.signature(kind).parameters
     except (ImportError, AttributeError, TypeError, ValueError) as error:  # of another distribution
         raise ConfigError(f"the layer {name} cannot be loaded: {error}") from None
-    for keyword in given:
+    for keyword, value in given.items():
         if keyword not in keywords:
-            nearest = next(iter(get_close_matches(keyword, keywords, 1)), None)
+            nearest = next(iter(get_close_matches(keyword, list(keywords), 1)), None)
             message = f"the layer {name} has no keyword {excerpt(keyword)}: {', '.join(keywords)}"
             raise ConfigError(message, key=keyword, nearest=nearest)
+        for kind_of_default, what in ((bool, "true or false"), (str, "a text")):
+            default = keywords[keyword].default
+            if isinstance(default, kind_of_default) and not isinstance(value, kind_of_default):
+                raise ConfigError(f"{name}.{keyword} must be {what}, got {kind_of(value)}", key=keyword)
     try:
         return kind(**given)
     except (TypeError, ValueError) as error:

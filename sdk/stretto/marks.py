@@ -34,12 +34,15 @@ class Mark:
     def resolve(self, names: Collection[str]) -> tuple[str, tuple[str, ...]]:
         """Give the name and the path of fields; the longest name wins, since names may hold dots.
 
+        Args:
+            names: of agents; `input` and `dependencies` are always known.
+
         Raises:
             KeyError: when no name fits.
         """
         head = self.text.strip()
         rest: tuple[str, ...] = ()
-        while head not in names:
+        while head not in RESERVED and head not in names:
             head, dot, field = head.rpartition(".")
             if not dot:
                 raise KeyError(self.text)
@@ -72,31 +75,45 @@ def read(text: str, *, agent: str | None = None, key: str | None = None) -> Part
     return tuple(part for part in parts if part != "")
 
 
-def check(parts: Parts, names: Collection[str], all_names: Collection[str], *, agent: str, key: str) -> None:
+def check(
+    parts: Parts,
+    direct: Collection[str],
+    every: Callable[[], Collection[str]],
+    all_names: Collection[str],
+    *,
+    agent: str,
+    key: str,
+) -> None:
     """Refuse a mark that names neither the input nor a direct or indirect dependency.
+
+    Args:
+        parts: of the text.
+        direct: names of the agent's direct dependencies.
+        every: gives those of its direct and indirect ones.
+        all_names: of the ensemble; the longest wins here too, so that a mark means one thing in every run.
+        agent: whose text it is.
+        key: where it stands.
 
     Raises:
         ConfigError: with the nearest name, or the dependency that is missing.
     """
-    known = {*RESERVED, *all_names}
     for part in parts:
         if isinstance(part, str):
             continue
         shown = part.text.strip()
         try:
-            name, _ = part.resolve(known)
+            name, _ = part.resolve(all_names)
         except KeyError:
-            nearest = next(iter(get_close_matches(shown.partition(".")[0], sorted({*RESERVED, *names}), 1)), None)
+            nearest = next(iter(get_close_matches(shown.partition(".")[0], sorted({*RESERVED, *every()}), 1)), None)
             message = f"${{{shown}}} in {key} names neither the input nor a dependency"
             raise ConfigError(message, agent=agent, key=key, nearest=nearest) from None
-        if name not in RESERVED and name not in names:
+        if name not in RESERVED and name not in direct and name not in every():
             raise ConfigError(f"${{{shown}}} in {key} needs {name!r} in depends_on", agent=agent, key=key)
 
 
 def fill(parts: Parts, names: Collection[str], value: Callable[[str, tuple[str, ...]], str]) -> str:
     """Replace each mark by `value(name, path)`."""
-    known = {*RESERVED, *names}
-    return "".join(part if isinstance(part, str) else value(*part.resolve(known)) for part in parts)
+    return "".join(part if isinstance(part, str) else value(*part.resolve(names)) for part in parts)
 
 
 def mentions(parts: Parts) -> bool:

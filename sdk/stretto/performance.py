@@ -39,7 +39,7 @@ def read_performance(path: str | Path) -> Performance:
     file, section = str(path), read_yaml(path)
     errors: list[ConfigError] = []
     at = section.keys_at.get("prices", section.place)
-    prices = read_prices(section.pop("prices", {}), at, file, errors)
+    prices = read_prices(section.pop("prices"), at, file, errors) if "prices" in section else {}
     settings = read_settings(section, file, errors, in_sections=True)
     raise_all(errors)
     return Performance(settings, prices)

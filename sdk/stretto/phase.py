@@ -23,7 +23,7 @@ async def together(supervisors: Sequence[Supervisor], start: Start) -> None:
         for supervisor in supervisors:
             start(supervisor)
         await ended
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - of the machinery: agents have their own supervisors
         await fail_started(supervisors, error)
         await one_by_one([supervisor for supervisor in supervisors if not supervisor.over], start)
 

@@ -73,7 +73,9 @@ def _edges(agent: Agent, known: frozenset[str], names: Sequence[str]) -> tuple[s
     if agent.when is not None:
         mark = marks.guard(agent.when, agent=agent.name).mark
         try:
-            name, _ = mark.resolve(known | {marks.INPUT})
+            name, _ = mark.resolve(known)
+            if name == marks.DEPENDENCIES:
+                raise KeyError(name)
         except KeyError:
             nearest = next(iter(get_close_matches(mark.text.partition(".")[0], names, 1)), None)
             message = f"${{{mark.text}}} in when names no agent"

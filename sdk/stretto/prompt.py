@@ -68,7 +68,8 @@ def compose(agent: Agent, given: Any, outcomes: Mapping[str, Outcome], composer:
     bare = Inputs(as_text(given), given, results, metadata, agent.name)
     if isinstance(agent.prompt, str):
         return replace(bare, text=_filled(agent.prompt, bare, outcomes))
-    composed = replace(bare, text=composer(bare))
+    text = composer(bare)
+    composed = bare if text is bare.text else replace(bare, text=text)
     return composed if agent.prompt is None else replace(composed, text=agent.prompt(composed))
 
 

@@ -244,7 +244,8 @@ class Routing:
         own = (*getattr(self._made.get(prefix), "key_names", ()), *service.keys)
         if variable not in own:
             if not _KEY_VARIABLE.fullmatch(variable):
-                message = f"api_key_env must name a variable that ends in _API_KEY, got {variable!r}"
+                # not repeated: it may be the key itself
+                message = "api_key_env must name a variable that ends in _API_KEY; a key itself does not belong here"
                 raise ConfigError(message, key="api_key_env")
             owner = next((name for name, other in services().items() if variable in other.keys), None)
             if owner is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable, Generator, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
     from .drive import Drive
     from .event_log import EventReader
+
+_log = logging.getLogger("stretto")
 
 RunStatus = Literal["running", "completed", "completed_with_errors", "failed", "timed_out", "cancelled"]
 
@@ -67,8 +70,10 @@ class Run:
         """Give the run its end, also where its task was cancelled before its first step or failed."""
         drive = self._drive
         error = None if task.cancelled() else task.exception()
-        if error is not None and drive.crash is None:
-            drive.crash = error
+        if error is not None:
+            _log.error("the end of run %s failed", self.run_id, exc_info=error)
+            if len(drive.outcomes) < len(self.ensemble.agents) and drive.crash is None:
+                drive.crash = error
         drive.skip_the_rest()
         self._ended = now()
         self._status = self._concluded()

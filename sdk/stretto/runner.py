@@ -6,10 +6,10 @@ import asyncio
 import os
 import secrets
 import threading
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from contextlib import suppress
 from contextvars import copy_context
 from difflib import get_close_matches
-from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -310,30 +310,36 @@ def _loop_runs() -> bool:
 def _in_another_thread(main: Coroutine[Any, Any, Run]) -> Run:
     result: list[Run] = []
     errors: list[BaseException] = []
-    cancels: list[Callable[[], object]] = []
+    begun: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]]] = []
+    ended = threading.Event()
 
     async def cancellable() -> Run:
         task = asyncio.current_task()
         assert task is not None
-        cancels.append(partial(asyncio.get_running_loop().call_soon_threadsafe, task.cancel))
+        begun.append((asyncio.get_running_loop(), task))
         return await main
 
     def body() -> None:
         try:
             result.append(asyncio.run(cancellable()))
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - raised below, in the caller's thread
             errors.append(error)
+        finally:
+            ended.set()
 
     context = copy_context()  # the caller's span is the run's parent
     thread = threading.Thread(target=context.run, args=(body,), name="stretto:run_sync")
     thread.start()
     try:
-        thread.join()
+        ended.wait()  # not join: after a Ctrl-C that holds the thread for ended (CPython 3.11)
     except BaseException:  # Ctrl-C in a notebook: nothing runs on
-        for cancel in cancels:
-            cancel()
-        thread.join()
+        for loop, task in begun:
+            with suppress(RuntimeError):  # the loop was closed meanwhile
+                loop.call_soon_threadsafe(task.cancel)
+        ended.wait()
         raise
+    finally:
+        thread.join()
     if errors:
         raise errors[0]
     return result[0]

@@ -40,8 +40,7 @@ def console(*, stderr: bool) -> Console:
     styled = terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
     return Console(
         stderr=stderr,
-        force_terminal=styled,  # FORCE_COLOR would style what is piped
-        color_system="auto" if styled else None,  # NO_COLOR alone would leave bold and dim
+        force_terminal=styled,  # FORCE_COLOR would style what is piped, NO_COLOR would leave bold and dim
         width=None if terminal else PIPED_WIDTH,
         markup=False,  # what models and files say is no markup, and no emoji code
         emoji=False,
@@ -129,7 +128,7 @@ def summary(run: Run, to: Console) -> None:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("agent", max_width=LONG_NAME if to.is_terminal else None, no_wrap=True)
+    table.add_column("agent", max_width=LONG_NAME if to.width < PIPED_WIDTH else None, no_wrap=True)
     for name in ("phase", "seconds", "waited", "tokens in", "out", "requests", "USD"):
         table.add_column(name, justify="right")
     table.add_column("status")

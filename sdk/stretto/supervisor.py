@@ -113,7 +113,7 @@ class Supervisor:
             outcome = await work(self)
         except GeneratorExit:
             raise  # the loop is gone: nobody waits for an outcome any more
-        except BaseException as error:  # SystemExit too: a task would carry it out of the loop
+        except BaseException as error:  # noqa: BLE001 - SystemExit too: a task would carry it out of the loop
             outcome = self.outcome_of(error)
         self.end(outcome)
 
@@ -124,6 +124,7 @@ class Supervisor:
             self.end(self.outcome_of(error))
         elif not task.cancelled():
             task.exception()  # read, so that an abandoned task does not complain
+        self.task = None  # a run is kept, and with it its supervisors: not their coroutines and contexts
 
     def stop(self, stop: Stop) -> None:
         """Cancel the agent; the first reason counts. It is abandoned when it has not ended after the grace."""
@@ -165,12 +166,13 @@ class Supervisor:
         for timer in (self._clock_timer, self._grace_timer):
             if timer is not None:
                 timer.cancel()
+        self._clock_timer = self._grace_timer = None
         if self.gave_back is not None:
             self.gave_back()
             self.gave_back = None
         try:
             self._ended(self, outcome)
-        except Exception:  # a span processor of the user's; whoever waits for this agent must not wait for ever
+        except Exception:  # noqa: BLE001 - of a span processor; whoever waits for this agent must not do so for ever
             _log.exception("taking note of the end of agent %r failed", self.agent.name)
         finally:
             if not self.future.done():
@@ -183,7 +185,9 @@ class Supervisor:
             if stop is None and self.task is not None and self.task.cancelling():
                 stop = Stop("cancelled", "its task was cancelled")
             if stop is None:
-                return self.outcome("failed", reason="it raised CancelledError, though nobody cancelled it", error=error)
+                return self.outcome(
+                    "failed", reason="it raised CancelledError, though nobody cancelled it", error=error
+                )
             if not self.placed:
                 return self.outcome("skipped", reason=f"it never got a place: {stop.reason}")
             return self.outcome(stop.status, reason=stop.reason, error=stop.error)
@@ -221,7 +225,7 @@ class Supervisor:
         try:
             made["timings"] = timings(self.started, ended, waits, attempts)
             return {**made, "usage": record.usage, "cost": record.cost}
-        except Exception:  # a layer or a provider wrote into it what does not add up; the outcome must exist all the same
+        except Exception:  # noqa: BLE001 - somebody wrote into it what does not add up; the outcome must exist
             _log.exception("the ledger of agent %r cannot be read", self.agent.name)
             return {**made, "cost": None}
 
@@ -229,6 +233,5 @@ class Supervisor:
 def _text(error: BaseException) -> str:
     try:
         return str(error)
-    except Exception as broken:  # of a user's own class
+    except Exception as broken:  # noqa: BLE001 - of a user's own class
         return f"{type(error).__name__}, whose text cannot be made: {type(broken).__name__}"
-

@@ -104,9 +104,7 @@ def start(
     """Start a span that is not made current; attributes of a span that nobody records cost nothing."""
     span = _tracer(trace.get_tracer_provider()).start_span(name, context=context, kind=kind)
     if span.is_recording():
-        span.set_attribute(SPAN_KIND, openinference)
-        if attributes is not None:
-            span.set_attributes(some(attributes))
+        span.set_attributes({SPAN_KIND: openinference, **some(attributes or {})})
     return span
 
 

@@ -8,6 +8,7 @@ with the boundary between them.
 from __future__ import annotations
 
 import asyncio
+import copy
 import math
 import selectors
 from collections.abc import Coroutine, Mapping, Sequence
@@ -42,7 +43,9 @@ class _NoWaiting(selectors.BaseSelector):
         if timeout is None:  # nothing is scheduled: only a thread or a socket can go on
             ready = self._real.select(self._patience)
             if not ready:
-                raise RuntimeError(f"nothing happened for {self._patience:g} s of real time: the program waits for ever")
+                raise RuntimeError(
+                    f"nothing happened for {self._patience:g} s of real time: the program waits for ever"
+                )
             return ready
         ready = self._real.select(0)
         self._still = 0 if timeout > 0 or ready else self._still + 1
@@ -170,9 +173,14 @@ class Answers:
 
     Attributes:
         calls: the calls that reached it, in order.
+
+    Raises:
+        ValueError: at construction, when the last one is a number: it would wait for ever.
     """
 
     def __init__(self, *answers: str | Reply | BaseException | float) -> None:
+        if answers and isinstance(answers[-1], (int, float)):
+            raise ValueError(f"the last of the Answers must not be seconds to wait, got {answers[-1]!r}")
         self._answers: list[str | Reply | BaseException | float] = list(answers) or ["ok"]
         self.calls: list[Call] = []
 
@@ -195,7 +203,7 @@ class Answers:
 
 def _fresh(error: BaseException) -> BaseException:
     # Raised twice, one object would carry what was written into it the first time.
-    return type(error).from_dict(error.to_dict()) if isinstance(error, CallError) else error
+    return copy.copy(error) if isinstance(error, CallError) else error
 
 
 class Stack:

@@ -39,7 +39,7 @@ async def in_thread(function: Callable[[A], Any], argument: A) -> Any:
         value, error = None, None
         try:
             value = context.run(function, argument)
-        except BaseException as raised:
+        except BaseException as raised:  # noqa: BLE001 - raised again where it is awaited
             error = raised
         try:
             loop.call_soon_threadsafe(settle, value, error)

@@ -124,7 +124,9 @@ async def work(
     call = _call(desk, agent, supervisor, messages, inputs, endpoint, deadline, sink)
     reply = await pipeline(call)
     if not isinstance(reply, Reply):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise TypeError(f"a layer gave a {type(reply).__name__} instead of a Reply: does it return what call_next gave?")
+        raise TypeError(
+            f"a layer gave a {type(reply).__name__} instead of a Reply: does it return what call_next gave?"
+        )
     if sink is not None:
         sink.complete(reply)
     value = reply.text if agent.function is None or (reply.raw is None and reply.text) else reply.raw
@@ -203,7 +205,9 @@ class FunctionWork:
                 value = await value
         if isinstance(value, Reply):
             return value
-        text = value if isinstance(value, str) else "" if value is None else json.dumps(plain(value), ensure_ascii=False)
+        text = (
+            value if isinstance(value, str) else "" if value is None else json.dumps(plain(value), ensure_ascii=False)
+        )
         return Reply(text, raw=value, route="function")
 
 

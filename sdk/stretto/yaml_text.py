@@ -252,7 +252,7 @@ class _Reader:
         node = yaml.ScalarNode(tag, event.value, event.start_mark, event.end_mark)
         try:
             value = getattr(self._scalars, f"construct_yaml_{kind}")(node)
-        except (ValueError, KeyError, OverflowError):
+        except (ValueError, LookupError, OverflowError):
             raise self._refuse(f"{event.value!r} is not a valid {kind}", place) from None
         if isinstance(value, float) and not math.isfinite(value):
             raise self._refuse("a number must be finite", place)

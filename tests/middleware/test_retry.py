@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 import pytest
+import tenacity
 
 from stretto import Agent, Runner, Settings
 from stretto import errors as all_errors
@@ -25,7 +26,6 @@ from stretto.errors import (
     RateLimited,
 )
 from stretto.middleware import Retry, RetryThrottle
-from stretto.middleware import retry as module
 from stretto.reply import Delta, Reply
 from stretto.testing import Answers, Stack, a_call, virtual_time
 
@@ -377,13 +377,13 @@ def test_two_layers_have_a_throttle_each_and_a_shared_one_is_shared() -> None:
 def test_tenacity_is_entered_only_after_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     made = 0
 
-    class Counted(module.AsyncRetrying):
+    class Counted(tenacity.AsyncRetrying):
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             nonlocal made
             made += 1
             super().__init__(*args, **kwargs)
 
-    monkeypatch.setattr(module, "AsyncRetrying", Counted)
+    monkeypatch.setattr(tenacity, "AsyncRetrying", Counted)
     tried(Stack(Retry(3), provider=Answers("ok")))
     tried(Stack(Retry(3), provider=Failing(lambda: CallError("no"))))
     tried(Stack(Retry(1), provider=Failing(failed)))
@@ -444,8 +444,12 @@ def test_a_timeout_of_an_attempt_is_tried_again() -> None:
     assert len(provider.asked) == 3
 
 
-def test_tenacity_is_not_imported_with_stretto() -> None:
-    code = "import sys, stretto; from stretto import Runner, Agent; print('tenacity' in sys.modules)"
+def test_tenacity_is_not_imported_before_a_failure() -> None:
+    code = (
+        "import sys, asyncio; from stretto import Runner, Agent; "
+        "run = asyncio.run(Runner().run(Agent('a', model='simulated/echo'), 'hi')); "
+        "print(run.ok and 'tenacity' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30)
     assert (done.stdout.strip(), done.stderr) == ("False", "")
 

@@ -65,7 +65,7 @@ REVIEWED: Mapping[str, Mapping[str, Any]] = {
     "sagemaker_chat": {"url": None},
     "sagemaker_nova": {"url": None},
     "snowflake": {"movable": False},  # its address is made of SNOWFLAKE_ACCOUNT_ID
-    "text-completion-inception": {"keys": ["INCEPTION_API_KEY"]},
+    "text-completion-inception": {"keys": ["INCEPTION_API_KEY"], "url": "https://api.inceptionlabs.ai/v1"},
     "text-completion-openai": {"url": "https://api.openai.com/v1"},
 }
 

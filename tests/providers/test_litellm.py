@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import socket
+import threading
 from collections.abc import AsyncIterator, Iterator, Mapping
 from importlib import resources, util
 from typing import Any
@@ -44,8 +45,11 @@ from stretto.secret import Secret
 from stretto.testing import CallForTests, Stack, a_call
 from stretto.usage import Price, Usage
 
-# litellm itself ignores this warning of its own streams when it is imported; pytest forgets that with each test.
-pytestmark = pytest.mark.filterwarnings("ignore:Accessing the '.*' attribute on the instance is deprecated")
+# litellm itself ignores these warnings of its own when it is imported; pytest forgets that with each test.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Accessing the '.*' attribute on the instance is deprecated"),
+    pytest.mark.filterwarnings("ignore:.*`ReadOnly` qualifier"),
+]
 
 # One of the services that litellm reaches with openai's SDK, one that it reaches with its own client.
 MODELS = ["openai/gpt-5-mini", "hosted_vllm/gpt-5-mini"]
@@ -359,6 +363,23 @@ def test_a_second_run_of_the_loop_works() -> None:
     for _ in range(2):
         assert asyncio.run(main()).text == "hello world"
         gc.collect()  # what was not closed would warn now
+
+
+def test_two_loops_at_once_take_nothing_from_each_other() -> None:
+    async def main() -> None:
+        async with Loopback() as server, LiteLLM() as provider:
+            for _ in range(10):
+                await asyncio.gather(*(provider(to(server, MODELS[n % 2], n % 3 == 0)) for n in range(6)))
+        left.update(asyncio.all_tasks() - {asyncio.current_task()})
+
+    left: set[Any] = set()
+    threads = [threading.Thread(target=lambda: asyncio.run(main())) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    gc.collect()  # a task that was lost says so now
+    assert left == set()
 
 
 async def test_the_process_is_left_as_it_was(provider: LiteLLM) -> None:

@@ -122,11 +122,11 @@ def test_data_that_names_something_else_of_the_module_becomes_a_call_error(name:
 def test_the_own_data_of_clocks_survives() -> None:
     timeout = CallTimeout("too slow", seconds=3.0)
     deadline = DeadlineExceeded("too late", clock="run", seconds=9.0)
-    assert (3.0, "run", 9.0) == (
+    assert (
         pickle.loads(pickle.dumps(timeout)).seconds,
         CallError.from_dict(deadline.to_dict()).__dict__["clock"],
         pickle.loads(pickle.dumps(deadline)).seconds,
-    )
+    ) == (3.0, "run", 9.0)
 
 
 def test_retryable_is_as_the_class_says_unless_it_is_given() -> None:

@@ -9,7 +9,6 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from watched import an_ensemble, clock, fails, hang, says, statuses, stubborn, virtually, watched
 
 from stretto import Agent, Call, Delta, Inputs, Middleware, Next, Reply, Run, Runner, Settings, StrettoError
 from stretto.errors import CallError, DeadlineExceeded, NoResult, ProviderUnavailable
@@ -17,6 +16,7 @@ from stretto.events import RunFinished
 from stretto.middleware import Retry
 from stretto.reply import ToolCall
 from stretto.usage import Price, Usage
+from watched import an_ensemble, clock, fails, hang, says, statuses, stubborn, virtually, watched
 
 ABC = an_ensemble(
     Agent("a", function=says("one")),
@@ -106,9 +106,17 @@ def test_wait_for_around_a_run_cancels_it() -> None:
 
 
 def test_a_cancelled_awaiter_survives_a_cancel_on_every_turn_of_the_loop() -> None:
+    released: list[bool] = []
+
+    async def clings(inputs: Inputs) -> str:
+        while not released:
+            with suppress(asyncio.CancelledError):
+                await asyncio.sleep(0.001)
+        return "late"
+
     async def main() -> None:
         run = a_runner(settings=Settings(cancel_grace=0.03)).start(
-            an_ensemble(Agent("a", function=says("one")), Agent("b", function=stubborn)), "x"
+            an_ensemble(Agent("a", function=says("one")), Agent("b", function=clings)), "x"
         )
 
         async def awaiting() -> None:
@@ -118,7 +126,6 @@ def test_a_cancelled_awaiter_survives_a_cancel_on_every_turn_of_the_loop() -> No
         cancels = 0
         await asyncio.sleep(0.005)
         while not task.done():
-            assert not (cancels and len(run.outcomes) == 2 and run.status == "running" and cancels > 1_000_000)
             task.cancel()
             cancels += 1
             await asyncio.sleep(0)
@@ -126,10 +133,10 @@ def test_a_cancelled_awaiter_survives_a_cancel_on_every_turn_of_the_loop() -> No
         assert cancels > 200
         assert statuses(run) == {"a": "ok", "b": "cancelled"}
         assert "abandoned" in run["b"].reason
-        for left in asyncio.all_tasks() - {asyncio.current_task()}:  # the stubborn one, which nothing can end
-            left.cancel()
+        released.append(True)
+        await asyncio.sleep(0.01)
 
-    asyncio.run(main(), debug=False)
+    asyncio.run(watched(main()))
 
 
 def test_thousands_of_cancels_are_survived_while_an_agent_cleans_up() -> None:
@@ -475,7 +482,9 @@ def test_a_run_timeout_of_the_settings_counts_and_the_argument_wins() -> None:
 
 def test_a_run_that_its_clock_ended_although_all_other_agents_are_ok_is_timed_out() -> None:
     async def main() -> None:
-        run = await a_runner().run(an_ensemble(Agent("a", function=says("x")), Agent("b", function=hang)), "x", timeout=1)
+        run = await a_runner().run(
+            an_ensemble(Agent("a", function=says("x")), Agent("b", function=hang)), "x", timeout=1
+        )
         assert run.status == "timed_out"
 
     virtually(main())
@@ -492,9 +501,6 @@ def test_outcomes_exist_the_moment_an_agent_ends_in_the_order_of_ending() -> Non
         assert list(run.outcomes) == ["b"]
         with pytest.raises(KeyError):
             run["a"]
-        with pytest.raises(KeyError):
-            run.output  # noqa: B018
-        assert run.terminal is not None
         await run
         assert list(run.outcomes) == ["b", "a"]
 
@@ -521,6 +527,16 @@ def test_the_output_is_that_of_the_last_terminal_agent() -> None:
         )
         assert run.output == "last"
         assert run.terminal is run["end"]
+
+    virtually(main())
+
+
+def test_there_is_no_output_before_the_terminal_agents_end() -> None:
+    async def main() -> None:
+        async with a_runner().start(ABC, "x") as run:
+            assert run.terminal is None
+            with pytest.raises(KeyError):
+                run.output  # noqa: B018
 
     virtually(main())
 
@@ -639,8 +655,8 @@ def test_to_dict_is_plain_data_with_all_that_is_known() -> None:
         )
         data = json.loads(json.dumps(run.to_dict()))
         assert list(data) == [
-            "stretto", "run_id", "ensemble", "ensemble_digest", "versions", "settings", "middleware", "metadata", "status",
-            "started", "ended", "output", "usage", "cost", "known_cost", "phases", "outcomes",
+            "stretto", "run_id", "ensemble", "ensemble_digest", "versions", "settings", "middleware", "metadata",
+            "status", "started", "ended", "output", "usage", "cost", "known_cost", "phases", "outcomes",
         ]  # fmt: skip
         assert data["status"] == "completed_with_errors"
         assert data["phases"] == [["a"], ["b"]]
@@ -758,7 +774,7 @@ class Pieces:
         self.requests: Iterator[list[str | Delta | BaseException]] = iter(requests)
 
     async def __call__(self, call: Call) -> Reply:
-        text = ""
+        text = reasoning = ""
         for piece in next(self.requests):
             await asyncio.sleep(1)
             if isinstance(piece, BaseException):
@@ -766,11 +782,17 @@ class Pieces:
             if call.emit is not None:
                 await call.emit(Delta(text=piece) if isinstance(piece, str) else piece)
             text += piece if isinstance(piece, str) else ""
-        return Reply(text, usage=Usage(), cost=0.0)
+            reasoning += "" if isinstance(piece, str) else piece.reasoning or ""
+        return Reply(text, reasoning, usage=Usage(), cost=0.0)
 
 
 async def texts(pieces: AsyncIterator[str]) -> list[str]:
     return [piece async for piece in pieces]
+
+
+async def into(seen: list[str], pieces: AsyncIterator[str]) -> None:
+    async for piece in pieces:
+        seen.append(piece)
 
 
 def test_text_gives_the_pieces_of_the_terminal_agent_alone() -> None:
@@ -796,11 +818,12 @@ def test_text_of_a_run_that_does_not_stream_is_one_piece() -> None:
 def test_text_raises_where_the_agent_began_anew() -> None:
     async def main() -> None:
         pieces = Pieces(["one ", ProviderUnavailable("cut")], ["two"])
-        run = a_runner(Retry(restart_streams=True), providers={"p": pieces}).start(an_ensemble(Agent("a", model="p/p")), "x")
+        run = a_runner(Retry(restart_streams=True), providers={"p": pieces}).start(
+            an_ensemble(Agent("a", model="p/p")), "x"
+        )
         seen: list[str] = []
         with pytest.raises(StrettoError, match="began its text anew"):
-            async for piece in run.text():
-                seen.append(piece)
+            await into(seen, run.text())
         assert seen == ["one "]
         await run
         assert run.output == "two"
@@ -811,7 +834,9 @@ def test_text_raises_where_the_agent_began_anew() -> None:
 def test_text_does_not_mind_a_restart_before_the_first_piece() -> None:
     async def main() -> None:
         pieces = Pieces([Delta(reasoning="hm"), ProviderUnavailable("cut")], ["two"])
-        run = a_runner(Retry(restart_streams=True), providers={"p": pieces}).start(an_ensemble(Agent("a", model="p/p")), "x")
+        run = a_runner(Retry(restart_streams=True), providers={"p": pieces}).start(
+            an_ensemble(Agent("a", model="p/p")), "x"
+        )
         assert await texts(run.text()) == ["two"]
 
     virtually(main())
@@ -822,8 +847,7 @@ def test_text_raises_the_agents_error_after_its_pieces() -> None:
         run = a_runner().start(an_ensemble(Agent("a", model="simulated/cut-2")), "one two three")
         seen: list[str] = []
         with pytest.raises(ProviderUnavailable):
-            async for piece in run.text():
-                seen.append(piece)
+            await into(seen, run.text())
         assert "".join(seen) == "one two "
         assert run["a"].text == "one two "
         assert run["a"].messages == ({"role": "assistant", "content": "one two "},)
