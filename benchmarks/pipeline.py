@@ -25,7 +25,7 @@ from stretto.routing import Routing
 from stretto.stack import chain
 
 CALLS = 1000
-ROUNDS = 15
+ROUNDS = 11
 AGENTS = 10_000
 REPLY = Reply("ok", usage=Usage(10, 1), cost=0.0, route="bench")
 
@@ -111,7 +111,7 @@ def ensemble_of(agents: int) -> Ensemble:
 def per_agent(settings: Settings) -> float:
     """Milliseconds of CPU an agent, the collector's included."""
     ensemble, found = ensemble_of(AGENTS), []
-    for _ in range(5):
+    for _ in range(3):
         runner = Runner(providers={"bench": bare}, settings=settings)
         gc.collect()
         started = time.process_time()

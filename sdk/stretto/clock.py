@@ -22,8 +22,3 @@ _ZERO = PerLoop(_since_the_epoch)
 def now() -> float:
     """Give seconds since the epoch: read from the wall clock once a loop, then counted by the loop's clock."""
     return _ZERO.get() + asyncio.get_running_loop().time()
-
-
-def at(loop_time: float) -> float:
-    """Give the seconds since the epoch of a time of the running loop's clock."""
-    return _ZERO.get() + loop_time

@@ -453,8 +453,6 @@ class Drive:
                 await asyncio.shield(closing)
             except asyncio.CancelledError:
                 continue
-            except Exception:  # noqa: BLE001 - of somebody's `__aexit__`
-                _log.exception("closing after the run failed")
 
 
 def _current(span: Span) -> Context | None:

@@ -50,6 +50,8 @@ _BELONGS_ELSEWHERE = {
     "azure_ad_token": _ENVIRONMENT,
     "vertex_credentials": _ENVIRONMENT,
 }
+# They carry keys, and a key goes only where its rules let it: as a header it would go along to any model and address.
+_KEY_HEADERS = frozenset(("api-key", "authorization", "proxy-authorization", "x-api-key", "x-goog-api-key"))
 # Fields of the call that may be written among the parameters.
 CALL_FIELDS = ("extra_body", "extra_headers")
 
@@ -74,3 +76,7 @@ def check_params(params: Any, *, agent: str | None = None) -> None:
     for name in CALL_FIELDS:
         if name in params and not isinstance(params[name], Mapping):
             raise ConfigError(f"params.{name} must be a mapping", agent=agent, key=f"params.{name}")
+    for header in params.get("extra_headers", ()):
+        if str(header).strip().lower() in _KEY_HEADERS:
+            message = f"params.extra_headers must not hold {header}: use the agent's `api_key` or `api_key_env`"
+            raise ConfigError(message, agent=agent, key="params.extra_headers")

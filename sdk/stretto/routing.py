@@ -121,12 +121,9 @@ class Routing:
         self._price_of: dict[str, Price | None] = {}
         self._environ = environ
         self._endpoints: dict[tuple[str, Endpoint | None, str | None, bool], Endpoint] = {}
-        self._secrets: set[Secret] = set()
-        self.redactor = Redactor()
-        for name in {key for service in services().values() for key in service.keys}:
-            secret = self._secret(name)
-            if secret is not None:
-                self._know(secret)
+        names = {key for service in services().values() for key in service.keys}
+        self._secrets: set[Secret] = set(filter(None, map(self._secret, names)))
+        self.redactor = Redactor(self._secrets)
 
     def provider(self, model: str) -> Next:
         """Find the provider by the model's prefix; made once, at first use.

@@ -311,17 +311,20 @@ def _in_another_thread(main: Coroutine[Any, Any, Run]) -> Run:
     result: list[Run] = []
     errors: list[BaseException] = []
     begun: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]]] = []
-    ended = threading.Event()
+    stopped, ended = threading.Event(), threading.Event()
 
-    async def cancellable() -> Run:
+    async def stoppable() -> Run:
         task = asyncio.current_task()
         assert task is not None
         begun.append((asyncio.get_running_loop(), task))
+        if stopped.is_set():
+            main.close()
+            raise asyncio.CancelledError
         return await main
 
     def body() -> None:
         try:
-            result.append(asyncio.run(cancellable()))
+            result.append(asyncio.run(stoppable()))
         except BaseException as error:  # noqa: BLE001 - raised below, in the caller's thread
             errors.append(error)
         finally:
@@ -329,17 +332,20 @@ def _in_another_thread(main: Coroutine[Any, Any, Run]) -> Run:
 
     context = copy_context()  # the caller's span is the run's parent
     thread = threading.Thread(target=context.run, args=(body,), name="stretto:run_sync")
-    thread.start()
     try:
-        ended.wait()  # not join: after a Ctrl-C that holds the thread for ended (CPython 3.11)
+        thread.start()
+        ended.wait()  # not join: after a Ctrl-C that takes the thread for ended (CPython 3.11)
+    except RuntimeError:  # no thread could be started
+        main.close()
+        raise
     except BaseException:  # Ctrl-C in a notebook: nothing runs on
+        stopped.set()
         for loop, task in begun:
             with suppress(RuntimeError):  # the loop was closed meanwhile
                 loop.call_soon_threadsafe(task.cancel)
         ended.wait()
         raise
-    finally:
-        thread.join()
+    thread.join()
     if errors:
         raise errors[0]
     return result[0]

@@ -472,3 +472,12 @@ def test_seconds_that_are_not_above_0_are_refused(field: str, value: Any) -> Non
 def test_a_throttle_refuses_what_is_out_of_bounds(field: str, bound: int, value: Any) -> None:
     with pytest.raises(ConfigError, match=f"RetryThrottle.{field} must be {bound} or more, got {value!r}"):
         RetryThrottle(**{field: value})
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("throttle", 0.2), ("throttle", RetryThrottle), ("on", OSError()), ("on", [KeyError])]
+)
+def test_a_throttle_or_a_list_of_errors_of_the_wrong_kind_is_refused(field: str, value: Any) -> None:
+    with pytest.raises(ConfigError, match=f"Retry.{field} must be a") as caught:
+        Retry(**{field: value})
+    assert caught.value.key == field

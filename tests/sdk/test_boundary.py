@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
 import pytest
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import StatusCode
 
 from stretto import Agent, Attempt, Call, Delta, Inputs, Next, Outcome, Record, Reply, Runner, Secret, ToolCall
 from stretto.boundary import send
@@ -406,6 +411,47 @@ def test_a_short_key_is_not_looked_for() -> None:
         assert run.output == "a test"
 
     virtually(main())
+
+
+# Spans
+
+
+@pytest.fixture
+def spans(monkeypatch: pytest.MonkeyPatch) -> Iterator[InMemorySpanExporter]:
+    exporter, provider = InMemorySpanExporter(), TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    monkeypatch.setattr(trace, "get_tracer_provider", lambda: provider)
+    yield exporter
+    provider.shutdown()
+
+
+def test_each_request_has_a_span_under_its_agents(spans: InMemorySpanExporter) -> None:
+    outcome_of(Answers(ProviderUnavailable("cut"), Reply("x", model="m-1", cost=0.0)), Retry(backoff=0.001))
+    found = {span.name: span for span in spans.get_finished_spans()}
+    first, second, agent = found["attempt 1"], found["attempt 2"], found["invoke_agent a"]
+    assert first.parent is not None
+    assert second.parent is not None
+    assert first.parent.span_id == second.parent.span_id == agent.context.span_id
+    assert (first.status.status_code, second.status.status_code) == (StatusCode.ERROR, StatusCode.UNSET)
+    assert dict(first.attributes or {})["error.type"] == "ProviderUnavailable"
+    assert dict(second.attributes or {})["gen_ai.response.model"] == "m-1"
+
+
+def test_no_span_holds_a_key_that_a_provider_echoes(spans: InMemorySpanExporter) -> None:
+    outcome_of(Echoes())
+    assert {span.name for span in spans.get_finished_spans()} >= {"attempt 1", "invoke_agent a", "invoke_workflow a"}
+    assert KEY not in "".join(span.to_json() for span in spans.get_finished_spans())
+
+
+def test_a_function_has_no_span_of_an_attempt(spans: InMemorySpanExporter) -> None:
+    async def function(inputs: Inputs) -> str:
+        return "x"
+
+    async def main() -> None:
+        await Runner(middleware=[]).run(Agent("f", function=function), "x")
+
+    virtually(main())
+    assert "attempt 1" not in {span.name for span in spans.get_finished_spans()}
 
 
 # Streams

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
@@ -12,7 +11,7 @@ import pytest
 from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 
-from stretto import Agent, Call, Ensemble, Inputs, Reply, Run, Runner, Settings
+from stretto import Agent, Call, Ensemble, Inputs, Next, Outcome, Reply, Run, Runner, Settings
 from stretto.errors import ConfigError, DeadlineExceeded, InvalidOutput
 from stretto.usage import Usage
 from watched import an_ensemble, clock, fails, hang, says, statuses, stubborn, virtually
@@ -100,27 +99,38 @@ def test_agents_get_the_outcomes_of_their_dependencies(schedule: Schedule) -> No
     assert run["after"].output == {"good": "ok", "bad": "failed"}
 
 
-@both_schedules
-def test_ten_thousand_agents_on_a_provider_without_latency_each_have_one_outcome(schedule: Schedule) -> None:
+def test_ten_thousand_agents_on_a_provider_without_latency_each_have_one_outcome() -> None:
     async def at_once(call: Call) -> Reply:
         return Reply(call.agent, usage=Usage(1, 1), cost=0.0)
 
     async def main() -> None:
         agents = [Agent(f"a{n}", model="p/p") for n in range(10_000)]
-        run = await Runner(middleware=[], providers={"p": at_once}).run(an_ensemble(*agents, schedule=schedule), "x")
+        run = await Runner(middleware=[], providers={"p": at_once}).run(an_ensemble(*agents), "x")
         assert len(run.succeeded) == 10_000
         assert all(outcome.text == name for name, outcome in run.outcomes.items())
 
     virtually(main())
 
 
-def test_ready_does_not_look_through_all_outcomes_at_every_end() -> None:
+class CountsLooks(dict[str, Outcome]):
+    """Outcomes that count how often somebody goes through all of them."""
+
+    looks = 0
+
+    def __iter__(self) -> Iterator[str]:
+        self.looks += 1
+        return super().__iter__()
+
+
+def test_ready_does_not_go_through_all_outcomes_at_every_end() -> None:
     async def main() -> None:
-        agents = [Agent(f"a{n}", function=says("x", n)) for n in range(4000)]
-        settings = Settings(max_concurrent_agents=0, default_timeout=None)
-        started = time.process_time()
-        await Runner(middleware=[], settings=settings).run(an_ensemble(*agents, schedule="ready"), "x")
-        assert time.process_time() - started < 3  # 0.5; quadratic: 4
+        agents = [Agent(f"a{n}", function=says("x", n)) for n in range(200)]
+        run = Runner(middleware=[], settings=Settings(max_concurrent_agents=0)).start(
+            an_ensemble(*agents, schedule="ready"), "x"
+        )
+        outcomes = run._drive.outcomes = CountsLooks()
+        await run
+        assert outcomes.looks < 10
 
     virtually(main())
 
@@ -641,6 +651,71 @@ def test_when_tasks_can_no_more_be_made_at_all_the_run_fails_with_outcomes(monke
     virtually(main())
 
 
+def test_a_driver_that_is_cancelled_again_and_again_still_waits_for_every_outcome() -> None:
+    async def main() -> None:
+        runner = Runner(middleware=[], settings=Settings(cancel_grace=2))
+        run = runner.start(an_ensemble(Agent("a", function=stubborn), Agent("b", function=says("x"))), "x")
+        await asyncio.sleep(1)
+        for _ in range(15):
+            run._task.cancel()  # as a loop does that shuts down
+            await asyncio.sleep(0.1)
+        await run
+        assert clock() == pytest.approx(3)
+        assert run.status == "cancelled"
+        assert statuses(run) == {"a": "cancelled", "b": "ok"}
+        await asyncio.sleep(3600)
+
+    virtually(main())
+
+
+def test_layers_are_closed_under_cancels_too() -> None:
+    class Closes:
+        closed = False
+
+        async def __aenter__(self) -> None: ...
+
+        async def __aexit__(self, *exc: object) -> None:
+            await asyncio.sleep(2)
+            self.closed = True
+
+        async def __call__(self, call: Call, call_next: Next) -> Reply:
+            return await call_next(call)
+
+    async def main() -> None:
+        layer = Closes()
+        run = Runner(middleware=[layer]).start(Agent("a", function=says("x")), "x")
+        await asyncio.sleep(1)
+        for _ in range(5):
+            run._task.cancel()
+            await asyncio.sleep(0.1)
+        await run
+        assert layer.closed
+        assert run.status == "completed"
+
+    virtually(main())
+
+
+def test_ctrl_c_inside_the_driver_itself_stops_everything(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*futures: Any, return_exceptions: bool = False) -> Any:
+        raise KeyboardInterrupt
+
+    runs: list[Run] = []
+
+    async def main() -> None:
+        monkeypatch.setattr("stretto.drive.Drive._prepare", nothing)
+        monkeypatch.setattr("stretto.phase.asyncio.gather", interrupted)
+        runs.append(Runner(middleware=[]).start(an_ensemble(Agent("a", function=hang)), "x"))
+        try:
+            await runs[0].wait()
+        finally:
+            monkeypatch.undo()  # the loop's own way out needs gather
+
+    with pytest.raises(KeyboardInterrupt):
+        virtually(main())
+    assert runs[0].status == "cancelled"
+    assert statuses(runs[0]) == {"a": "skipped"}
+
+
 # Spans that cannot be ended
 
 
@@ -685,6 +760,54 @@ def test_a_span_processor_that_fails_keeps_no_run_from_its_end(
     with caplog.at_level(logging.ERROR):
         virtually(main())
     assert {"invoke_agent a", "phase 0", "invoke_workflow e"} <= set(processor.ended)
+
+
+class Keeps(SpanProcessor):
+    def __init__(self) -> None:
+        self.spans: dict[str, ReadableSpan] = {}
+
+    def on_end(self, span: ReadableSpan) -> None:
+        self.spans[span.name] = span
+
+
+def test_the_span_of_an_agent_that_is_started_a_second_time_is_the_first_one(
+    traced: TracerProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    processor = Keeps()
+    traced.add_span_processor(processor)
+    break_task(monkeypatch, 2)
+
+    async def main() -> None:
+        agents = [Agent(name, function=says("x")) for name in "abc"]
+        run = await Runner(middleware=[]).run(an_ensemble(*agents), "x")
+        assert run["b"].ok
+
+    virtually(main())
+    assert set(processor.spans) == {"invoke_workflow e", "phase 0", *(f"invoke_agent {name}" for name in "abc")}
+    begun = [processor.spans[f"invoke_agent {name}"].start_time or 0 for name in "abc"]
+    assert begun == sorted(begun)
+
+
+def test_spans_say_status_reason_and_waits(traced: TracerProvider) -> None:
+    processor = Keeps()
+    traced.add_span_processor(processor)
+
+    async def main() -> None:
+        runner = Runner(middleware=[], settings=Settings(max_concurrent_agents=1))
+        ensemble = an_ensemble(Agent("a", function=says("x", 1)), Agent("b", function=hang))
+        await runner.run(ensemble, "x", timeout=3)
+
+    virtually(main())
+    agent = dict(processor.spans["invoke_agent b"].attributes or {})
+    assert agent["stretto.status"] == "timed_out"
+    assert agent["stretto.reason"] == "the run's clock of 3 s ran out"
+    assert agent["error.type"] == "DeadlineExceeded"
+    assert agent["stretto.wait.queue"] == pytest.approx(1)
+    run = dict(processor.spans["invoke_workflow e"].attributes or {})
+    assert (run["stretto.status"], run["error.type"]) == ("timed_out", "DeadlineExceeded")
+    phase = processor.spans["phase 0"]
+    assert phase.parent is not None
+    assert phase.parent.span_id == processor.spans["invoke_workflow e"].get_span_context().span_id
 
 
 def test_ensemble_and_plan_are_not_changed_by_a_run() -> None:

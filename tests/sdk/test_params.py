@@ -87,3 +87,11 @@ def test_the_value_of_a_refused_parameter_is_not_shown(name: str) -> None:
     with pytest.raises(ConfigError) as error:
         check_params({name: "hunter2-hunter2"})
     assert "hunter2" not in str(error.value)
+
+
+@pytest.mark.parametrize("header", ["Authorization", "x-api-key", "API-Key", "x-goog-api-key"])
+def test_a_header_that_carries_a_key_is_refused_with_the_field_where_the_key_belongs(header: str) -> None:
+    with pytest.raises(ConfigError, match=r"must not hold .*api_key_env") as caught:
+        check_params({"extra_headers": {header: "k-1234567"}}, agent="a")
+    assert caught.value.key == "params.extra_headers"
+    assert "k-1234567" not in str(caught.value)

@@ -461,7 +461,55 @@ def test_ctrl_c_while_run_sync_waits_in_a_notebook_cancels_the_run() -> None:
     finally:
         signal.signal(signal.SIGINT, before)
     assert seen == ["cancelled"]
-    assert not [thread for thread in threading.enumerate() if thread.name == "stretto:run_sync"]
+    for thread in threading.enumerate():
+        if thread.name == "stretto:run_sync":
+            thread.join(5)
+            assert not thread.is_alive()
+
+
+def test_run_sync_that_finds_no_thread_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async def main() -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", refuse)
+            with pytest.raises(RuntimeError, match="can't start new thread"):
+                Runner().run_sync(ONE, "x")
+
+    asyncio.run(watched(main()))
+
+
+def test_ctrl_c_before_the_thread_has_begun_starts_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    called: list[str] = []
+
+    async def function(inputs: Inputs) -> str:
+        called.append("called")
+        return "x"
+
+    start = threading.Thread.start
+
+    def interrupted(self: threading.Thread) -> None:
+        stopping.append(self)
+        raise KeyboardInterrupt
+
+    async def main() -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", interrupted)
+            Runner().run_sync(Agent("a", function=function), "x")
+
+    stopping: list[threading.Thread] = []
+    wait = threading.Event.wait
+
+    def begins(self: threading.Event, timeout: float | None = None) -> bool:
+        while stopping:
+            start(stopping.pop())
+        return wait(self, timeout)
+
+    monkeypatch.setattr(threading.Event, "wait", begins)
+    with pytest.raises(KeyboardInterrupt):
+        _plain_loop(main())
+    assert called == []
 
 
 def _plain_loop(main: Any) -> None:

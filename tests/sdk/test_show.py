@@ -50,7 +50,7 @@ async def run_of(ensemble: Ensemble, text: str = "hello", **options: Any) -> tup
 async def summary_of(ensemble: Ensemble, **options: Any) -> list[str]:
     live, _ = await run_of(ensemble, **options)
     file = io.StringIO()
-    summary(live, Console(file=file, width=200, markup=False, emoji=False))
+    summary(live, Console(file=file, width=PIPED_WIDTH, markup=False, emoji=False))
     return [line.rstrip() for line in file.getvalue().splitlines()]
 
 
