@@ -33,7 +33,10 @@ _AT_IMPORT = {
     "LITELLM_MODE": "PRODUCTION",
 }
 # Where an application registers what is to hear of each call.
-_LISTENERS = ("callbacks", "input_callback", "success_callback", "failure_callback", "service_callback")
+_LISTENERS = (
+    *("callbacks", "input_callback", "success_callback", "failure_callback", "service_callback"),
+    *("_async_input_callback", "_async_success_callback", "_async_failure_callback"),
+)
 _QUIETED = ("httpx", "apscheduler.executors.default", "apscheduler.scheduler")  # loggers whose level it sets
 # The tasks that litellm leaves on a loop: the worker never ends, the others are short.
 _WORKER = "LoggingWorker._worker_loop"

@@ -17,6 +17,7 @@ from stretto.call import Call
 from stretto.errors import BadResponse, CallError, ConfigError, ProviderUnavailable, error_for_status
 from stretto.reply import Delta, Reply
 from stretto.settings import check_seconds
+from stretto.shapes import is_list
 from stretto.usage import Price, Usage
 
 WORDS_PER_SECOND = 50
@@ -189,7 +190,7 @@ def _last_user_message(call: Call) -> str:
 
 def _text(message: Any) -> str:
     content = message.get("content")
-    if isinstance(content, list):
+    if is_list(content):
         return " ".join(str(part.get("text", "")) for part in content)
     return content if isinstance(content, str) else ""
 

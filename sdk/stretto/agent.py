@@ -6,7 +6,7 @@ Python's keywords and the keys of a YAML file are the same words.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, fields
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
@@ -103,10 +103,9 @@ def listed(key: str, values: Any, what: str, *, agent: str | None = None) -> tup
     Raises:
         ConfigError: when it is no list.
     """
-    if isinstance(values, (str, Mapping)) or not isinstance(values, Iterable):
+    if isinstance(values, (str, Mapping)) or not hasattr(values, "__iter__"):
         raise ConfigError(f"{key} must be a list of {what}, got {values!r}", agent=agent, key=key)
-    found: Iterable[Any] = values
-    return tuple(found)
+    return tuple(values)
 
 
 def check_agent_name(name: Any) -> None:

@@ -19,6 +19,7 @@ from .attempt import Attempt, Record
 from .errors import ConfigError
 from .params import CALL_FIELDS, check_params
 from .reply import Delta, Reply
+from .shapes import is_list, is_mapping
 from .usage import Price, Usage
 
 if TYPE_CHECKING:
@@ -262,6 +263,6 @@ def _check_deadline(now: float | None, changes: Mapping[str, Any]) -> None:
 def _characters(content: Any) -> int:
     if isinstance(content, str):
         return len(content)
-    if isinstance(content, list):
-        return sum(len(part.get("text") or "") for part in content if isinstance(part, Mapping))
+    if is_list(content):
+        return sum(len(part.get("text") or "") for part in content if is_mapping(part))
     return 0

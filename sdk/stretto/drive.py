@@ -137,7 +137,7 @@ class Drive:
             await self._close(held)
 
     async def _prepare(self) -> None:
-        prepares = [thing.prepare for thing in self._held if hasattr(type(thing), "prepare")]
+        prepares = [thing.prepare for thing in self._held if hasattr(thing, "prepare")]
         for error in await asyncio.gather(*(prepare() for prepare in prepares), return_exceptions=True):
             if isinstance(error, ConfigError):
                 raise error
@@ -208,12 +208,13 @@ class Drive:
         for name, before in self.plan.dependencies.items():
             for dependency in before:
                 after[dependency].append(name)
-        ready = [name for name, count in left.items() if not count]
+        ready: list[str] = [name for name, count in left.items() if not count]
         counted = 0
         while True:
             for supervisor in self._supervise(ready):
                 self._launch(supervisor)
-            ended, ready = self._ended_names[counted:], []
+            ended = self._ended_names[counted:]
+            ready = []
             counted += len(ended)
             for name in ended:
                 for dependant in after[name]:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
 from difflib import get_close_matches
 from functools import partial
-from types import MappingProxyType, NoneType
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 from . import marks
@@ -18,6 +18,7 @@ from .inputs import check_input
 from .plan import Plan, plan
 from .prompt import COMPOSERS, Composer
 from .settings import Settings
+from .shapes import is_mapping
 
 if TYPE_CHECKING:
     from .contract import Middleware
@@ -133,7 +134,7 @@ def _choice(key: str, value: Any, choices: tuple[str, ...]) -> None:
 
 
 def _checked_defaults(defaults: Any) -> dict[str, Any]:
-    if not isinstance(defaults, (Mapping, NoneType)):
+    if defaults is not None and not is_mapping(defaults):
         raise ConfigError(f"defaults must be a mapping, got {type(defaults).__name__}", key="defaults")
     given: dict[str, Any] = dict(defaults or {})
     for key in given:
@@ -186,6 +187,8 @@ def _all_before(name: str, dependencies: Mapping[str, tuple[str, ...]]) -> set[s
 
 
 def _blind(agent: Agent) -> str | None:
+    if agent.name in marks.RESERVED:
+        return f"agent {agent.name!r}: no mark can show its result, ${{{agent.name}}} stands for something else"
     if isinstance(agent.prompt, str) and not marks.mentions(marks.read(agent.prompt)):
         return f"agent {agent.name!r}: its prompt shows neither ${{input}} nor a result, so it never sees them"
     return None

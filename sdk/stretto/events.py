@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from .attempt import Cause
 from .outcome import Outcome, error_dict
 from .reply import Delta
+from .shapes import is_list
 
 if TYPE_CHECKING:
     from .run import Run
@@ -41,9 +42,11 @@ def _plain(value: Any) -> Any:
         return error_dict(value)
     if hasattr(value, "to_dict"):
         return value.to_dict()
+    if is_list(value):
+        return list(value)
     if is_dataclass(value) and not isinstance(value, type):
         return {f.name: _plain(v) for f in fields(value) if (v := getattr(value, f.name)) is not None}
-    return list(value) if isinstance(value, tuple) else value
+    return value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ Measured: with 10,000 calls in flight the cyclic collector is half of the CPU.
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 # The young generation's threshold while tuned; CPython's default is 700 to 2000.
@@ -16,7 +16,7 @@ YOUNG = 50_000
 class _Tuning:
     def __init__(self) -> None:
         self.users = 0
-        self.before = (0, 0, 0)
+        self.before: tuple[int, int, int] = (0, 0, 0)
         self.froze = False
 
 
@@ -24,7 +24,7 @@ _tuning = _Tuning()  # the collector is the process's, so is this
 
 
 @contextmanager
-def tuned_gc(wanted: bool) -> Iterator[None]:
+def tuned_gc(wanted: bool) -> Generator[None]:
     """Freeze what lives, and raise the thresholds; undone when the last run that wants it has ended."""
     if not wanted:
         yield

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from .errors import ConfigError
+from .shapes import is_list, is_mapping
 
 if TYPE_CHECKING:
     from .outcome import Outcome
@@ -34,12 +35,7 @@ class Inputs:
 
 def is_chat(value: Any) -> bool:
     """Tell whether a value is a list of chat messages."""
-    return (
-        isinstance(value, Sequence)
-        and not isinstance(value, (str, bytes))
-        and bool(value)
-        and all(isinstance(message, Mapping) and isinstance(message.get("role"), str) for message in value)
-    )
+    return is_list(value) and bool(value) and all(is_mapping(m) and isinstance(m.get("role"), str) for m in value)
 
 
 def check_input(value: Any, *, agent: str | None = None) -> None:
@@ -69,8 +65,8 @@ def as_text(value: Any) -> str:
 
 
 def _content(content: Any) -> str:
-    if isinstance(content, list):
-        return "\n".join(str(part["text"]) for part in content if isinstance(part, Mapping) and "text" in part)
+    if is_list(content):
+        return "\n".join(str(part["text"]) for part in content if is_mapping(part) and "text" in part)
     return content if isinstance(content, str) else ""
 
 

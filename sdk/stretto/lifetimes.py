@@ -42,7 +42,7 @@ class Lifetimes:
         held: list[Any] = []
         try:
             for thing in objects:
-                if hasattr(type(thing), "__aenter__"):
+                if hasattr(thing, "__aenter__"):
                     await self._hold(thing)
                     held.append(thing)
         except BaseException:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from .attempt import Attempt, Wait
 from .errors import CallError, NoResult
 from .reply import Reply
+from .shapes import is_list, is_mapping
 from .timings import Timings
 from .usage import Usage
 
@@ -107,9 +107,9 @@ def plain(value: Any) -> Any:
 
 
 def _spelled(value: Any) -> Any:
-    if isinstance(value, Mapping):
+    if is_mapping(value):
         return {str(key): _spelled(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
+    if is_list(value):
         return [_spelled(item) for item in value]
     finite = isinstance(value, (str, bool, int)) or (isinstance(value, float) and math.isfinite(value))
     return value if finite or value is None else str(value)

@@ -5,11 +5,11 @@ Source: the request body of OpenAI's chat completions API, and the provider para
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any
 
 from .errors import ConfigError
+from .shapes import is_mapping
 
 CHAT_PARAMETERS = frozenset(
     """
@@ -62,7 +62,7 @@ def check_params(params: Any, *, agent: str | None = None) -> None:
     Raises:
         ConfigError: names the field or layer where it belongs, or the nearest parameter.
     """
-    if not isinstance(params, Mapping):
+    if not is_mapping(params):
         raise ConfigError(f"params must be a mapping, got {type(params).__name__}", agent=agent, key="params")
     for name in params:
         if name in CHAT_PARAMETERS or name in CALL_FIELDS:
@@ -74,7 +74,7 @@ def check_params(params: Any, *, agent: str | None = None) -> None:
         message = f"{key} is not a chat parameter; what only your provider knows goes into params.extra_body"
         raise ConfigError(message, agent=agent, key=key, nearest=nearest)
     for name in CALL_FIELDS:
-        if name in params and not isinstance(params[name], Mapping):
+        if name in params and not is_mapping(params[name]):
             raise ConfigError(f"params.{name} must be a mapping", agent=agent, key=f"params.{name}")
     for header in params.get("extra_headers", ()):
         if str(header).strip().lower() in _KEY_HEADERS:

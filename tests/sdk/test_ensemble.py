@@ -252,3 +252,8 @@ def test_functions_count_by_name_and_not_by_address() -> None:
 
 def test_an_ensemble_runs_in_a_script() -> None:
     assert ensemble().run_sync("hello").output == "hello"
+
+
+def test_an_agent_whose_result_no_mark_can_show_is_warned_of() -> None:
+    ensemble = Ensemble("e", [Agent("input", model="simulated/echo")])
+    assert list(ensemble.warnings) == ["agent 'input': no mark can show its result, ${input} stands for something else"]

@@ -369,6 +369,16 @@ def test_a_run_that_nobody_awaits_is_cancelled_with_its_loop() -> None:
     assert statuses(run) == {"a": "ok", "b": "cancelled", "c": "skipped"}
 
 
+def test_a_run_all_of_whose_agents_the_loop_cancelled_is_cancelled() -> None:
+    async def main() -> Run:
+        run = a_runner().start(an_ensemble(Agent("a", function=hang)), "x")
+        await asyncio.sleep(0.01)
+        return run
+
+    run = asyncio.run(main())
+    assert (run.status, run["a"].status, run["a"].reason) == ("cancelled", "cancelled", "its task was cancelled")
+
+
 def test_a_run_whose_task_never_began_has_outcomes_too() -> None:
     runs: list[Run] = []
 

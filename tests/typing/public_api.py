@@ -73,7 +73,9 @@ ensemble = Ensemble(
         Agent("a", model="simulated/echo", params={"seed": 1}, timeout=3, middleware=[Timeout(5, first_token=2)]),
         Agent("b", function=a_function, depends_on=["a"], on_dependency_failure="run"),
         Agent("c", function=a_plain_function, depends_on=["a"], when="${a} != no"),
-        Agent("d", model="openai/x", base_url="http://localhost:1", api_key=Secret("not-a-key"), prompt=lambda i: i.text),
+        Agent(
+            "d", model="openai/x", base_url="http://localhost:1", api_key=Secret("not-a-key"), prompt=lambda i: i.text
+        ),
     ],
     schedule="ready",
     composer=lambda inputs: inputs.text,
