@@ -34,9 +34,10 @@ _AT_IMPORT = {
 }
 # Where an application registers what is to hear of each call.
 _LISTENERS = (
-    *("callbacks", "input_callback", "success_callback", "failure_callback", "service_callback"),
-    *("_async_input_callback", "_async_success_callback", "_async_failure_callback"),
-)
+    "callbacks input_callback success_callback failure_callback service_callback "
+    "_async_input_callback _async_success_callback _async_failure_callback"
+).split()
+_LOGGERS = ("LiteLLM", "LiteLLM Proxy", "LiteLLM Router")
 _QUIETED = ("httpx", "apscheduler.executors.default", "apscheduler.scheduler")  # loggers whose level it sets
 # The tasks that litellm leaves on a loop: the worker never ends, the others are short.
 _WORKER = "LoggingWorker._worker_loop"
@@ -55,6 +56,8 @@ def imported() -> Any:
     with _IMPORTING:
         ours = "litellm" not in sys.modules
         levels = {name: logging.getLogger(name).level for name in _QUIETED}
+        for name in _LOGGERS if ours else ():
+            logging.getLogger(name).setLevel(logging.WARNING)  # below it litellm writes whole prompts
         with _environment(_AT_IMPORT):
             litellm: Any = importlib.import_module("litellm")
         if ours:  # else the application has it as it wants it
@@ -115,7 +118,6 @@ def _restore_logging(levels: Mapping[str, int]) -> None:
         for handler in filter(_is_litellms, list(logger.handlers)):
             logger.removeHandler(handler)
             logger.addHandler(logging.NullHandler())
-            logger.setLevel(logging.WARNING)  # below it litellm writes whole prompts
         for each in filter(_is_litellms, list(logger.filters)):
             if not name.startswith("LiteLLM"):
                 logger.removeFilter(each)

@@ -19,7 +19,8 @@ from .clock import now
 from .deadline import AgentClock
 from .errors import CallTimeout, DeadlineExceeded
 from .outcome import Outcome, Status
-from .timings import timings
+from .timings import Timings, timings
+from .usage import Usage
 
 _log = logging.getLogger("stretto")
 
@@ -205,29 +206,29 @@ class Supervisor:
         messages = fields.pop("messages", None)
         if messages is None:
             messages = ({"role": "assistant", "content": text},) if text else ()
+        record = self.record
+        attempts, waits = tuple(record.attempts), tuple(record.waits)
+        try:
+            usage, cost, divided = record.usage, record.cost, timings(self.started, ended, waits, attempts)
+        except Exception:  # noqa: BLE001 - somebody wrote into it what does not add up; the outcome must exist
+            _log.exception("the ledger of agent %r cannot be read", self.agent.name)
+            usage, cost, divided = Usage(), None, Timings()
         return Outcome(
             agent=self.agent.name,
             phase=self.phase,
             status=status,
             text=text,
             messages=messages,
+            attempts=attempts,
+            waits=waits,
+            usage=usage,
+            cost=cost,
+            timings=divided,
             started=self.started,
             ended=ended,
             prompt_digest=self.prompt_digest,
-            **self._ledger(ended),
             **fields,
         )
-
-    def _ledger(self, ended: float) -> dict[str, Any]:
-        record = self.record
-        attempts, waits = tuple(record.attempts), tuple(record.waits)
-        made: dict[str, Any] = {"attempts": attempts, "waits": waits}
-        try:
-            made["timings"] = timings(self.started, ended, waits, attempts)
-            return {**made, "usage": record.usage, "cost": record.cost}
-        except Exception:  # noqa: BLE001 - somebody wrote into it what does not add up; the outcome must exist
-            _log.exception("the ledger of agent %r cannot be read", self.agent.name)
-            return {**made, "cost": None}
 
 
 def _text(error: BaseException) -> str:
