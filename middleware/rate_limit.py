@@ -179,7 +179,7 @@ class RateLimit:
     def _refuse_long(self, call: Call, wait: float) -> None:
         if self.max_wait is not None and wait > self.max_wait:
             reason = f"the wait of {wait:.1f} s for the quota is above RateLimit.max_wait of {self.max_wait:g} s"
-        elif wait >= (remaining := call.remaining()):
+        elif wait >= (remaining := call.patience()):
             reason = f"the wait of {wait:.1f} s for the quota passes the deadline in {remaining:.1f} s"
         else:
             return

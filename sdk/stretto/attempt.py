@@ -125,14 +125,15 @@ class Record:
     Attributes:
         attempts: those that were sent, in the order of sending.
         waits: those that have ended, in the order of ending.
+        told: called when a wait begins, with cause, key, seconds and error; None: nobody wants to know.
     """
 
-    __slots__ = ("_told", "attempts", "waits")
+    __slots__ = ("attempts", "told", "waits")
 
     def __init__(self, told: Told | None = None) -> None:
         self.attempts: list[Attempt] = []
         self.waits: list[Wait] = []
-        self._told = told
+        self.told = told
 
     @property
     def usage(self) -> Usage:
@@ -162,8 +163,8 @@ class Record:
             key: what it waits for.
             error: what made a further request necessary: the event is then `agent_retrying`.
         """
-        if self._told is not None:
-            self._told(cause, key, seconds, error)
+        if self.told is not None:
+            self.told(cause, key, seconds, error)
         return Waiting(self, cause, key)
 
 

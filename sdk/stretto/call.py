@@ -230,6 +230,16 @@ class Call:
         left = math.inf if self.deadline is None else self.deadline - time
         return left if self.clock is None else min(left, self.clock.remaining(time))
 
+    def patience(self) -> float:
+        """Give the seconds that a wait before sending may take, inf without a bound.
+
+        Unlike `remaining()` it leaves an agent's timeout out until its first request is admitted: waiting for a slot
+        or a quota costs it nothing.
+        """
+        if self.clock is not None and self.clock.started:
+            return self.remaining()
+        return math.inf if self.deadline is None else self.deadline - asyncio.get_running_loop().time()
+
     def estimate(self) -> Usage:
         """Give the tokens that are expected.
 

@@ -5,31 +5,18 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextvars import Context, copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from opentelemetry import context as otel
-from opentelemetry.trace import Span, set_span_in_context
-
-from . import marks, telemetry
-from .attempt import Cause, Record
+from .attempt import Record
 from .call import Endpoint
+from .chronicle import Chronicle
 from .clock import now
-from .errors import ConfigError, DeadlineExceeded, InvalidOutput
-from .events import (
-    AgentFinished,
-    AgentRetrying,
-    AgentStarted,
-    AgentWaiting,
-    PhaseFinished,
-    PhaseStarted,
-    RunStarted,
-)
+from .errors import ConfigError, DeadlineExceeded
 from .outcome import Outcome
 from .phase import Start, fail_started, one_by_one, together
-from .prompt import mark_value
 from .supervisor import Stop, Supervisor
+from .verdict import judge
 from .work import Desk, work
 
 if TYPE_CHECKING:
@@ -85,27 +72,22 @@ class Drive:
         self.excused: set[str] = set()
         self.stopped: Stop | None = None
         self.crash: BaseException | None = None
-        self.started = now()
         self.deadline: float | None = None
-        self.span: Span | None = None
+        self.chronicle = Chronicle(desk, plan, warnings)
         self._agents: dict[str, Agent] = {agent.name: agent for agent in ensemble.agents}
         self._inputs = inputs
         self._endpoints = endpoints
         self._pipelines = pipelines
         self._lifetimes = lifetimes
         self._held = held
-        self.warnings = warnings
         self._supervisors: dict[str, Supervisor] = {}
         self._places: asyncio.Semaphore | None = None
         self._ended_names: list[str] = []
         self._changed = asyncio.Event()
         self._phase_of = plan.phase_of()
-        self._phase_left = [len(phase) for phase in plan.phases]
-        self._phase_spans: dict[int, tuple[Span, Context | None]] = {}
         self._phase_deadline: float | None = None
         self._task: asyncio.Task[None] | None = None
         self._under_way = False
-        self._said_started = False
 
     async def drive(self) -> None:
         """Run everything; whatever happens, every agent has an outcome afterwards."""
@@ -145,7 +127,7 @@ class Drive:
                 _log.warning("preparing a provider failed: %s: %s", type(error).__name__, error)
 
     def _start_clock(self) -> asyncio.TimerHandle | None:
-        self._say_started()
+        self.chronicle.run_started()
         if self.settings.max_concurrent_agents and self.settings.enable_parallel_execution:
             self._places = asyncio.Semaphore(self.settings.max_concurrent_agents)
         seconds = self.settings.run_timeout
@@ -153,23 +135,6 @@ class Drive:
             return None
         self.deadline = asyncio.get_running_loop().time() + seconds
         return asyncio.get_running_loop().call_at(self.deadline, self._out_of_time, "run", seconds, None)
-
-    def _say_started(self) -> None:
-        """Log the first event, once: a run that is stopped before its clocks start has one too."""
-        if self._said_started:
-            return
-        self._said_started = True
-        self.started = now()
-        desk, phases = self.desk, tuple(map(tuple, self.plan.phases))
-        desk.log.add(
-            RunStarted(
-                time=self.started,
-                run_id=desk.run_id,
-                ensemble=desk.ensemble,
-                phases=phases,
-                warnings=self.warnings,
-            )
-        )
 
     async def _schedule(self) -> None:
         parallel = self.settings.enable_parallel_execution
@@ -236,8 +201,9 @@ class Drive:
             agent = self._agents[name]
             timeout = self.settings.default_timeout if agent.timeout is None else agent.timeout
             phase = self._phase_of[name]
-            record = Record(partial(self._tell, name))
+            record = Record()
             supervisor = Supervisor(agent, phase, timeout, self.settings.cancel_grace, self._ended, record)
+            record.told = partial(self.chronicle.waits, supervisor)
             self._supervisors[name] = supervisor
             made.append(supervisor)
         return made
@@ -245,19 +211,29 @@ class Drive:
     def _launch(self, supervisor: Supervisor) -> None:
         if supervisor.over:  # stopped before it was started
             return
-        name, phase = supervisor.agent.name, supervisor.phase
         supervisor.started = now()
-        context = self._open_phase(phase)
-        skipped = self._verdict(supervisor)
-        context = self._open_span(supervisor, context)
-        if skipped is not None:
-            supervisor.end(skipped)
+        context = self.chronicle.agent_launched(supervisor)
+        ended = self._verdict(supervisor)
+        if ended is not None:
+            supervisor.end(ended)
             return
-        supervisor.start(self._placed, f"stretto:{self.desk.ensemble}/{name}", context)
+        supervisor.start(self._placed, f"stretto:{self.desk.ensemble}/{supervisor.agent.name}", context)
+
+    def _verdict(self, supervisor: Supervisor) -> Outcome | None:
+        """Give the outcome of an agent that does not get to work, else None."""
+        if self.stopped is not None:
+            return supervisor.outcome("skipped", reason=f"it never got a place: {self.stopped.reason}")
+        name = supervisor.agent.name
+        verdict = judge(supervisor.agent, self._inputs[name], self.outcomes, self.excused)
+        if verdict is None:
+            return None
+        if verdict.excused:
+            self.excused.add(name)
+        return supervisor.outcome(verdict.status, reason=verdict.reason, error=verdict.error)
 
     async def _placed(self, supervisor: Supervisor) -> Outcome:
         """Take a place in the run, then work."""
-        places, agent, desk = self._places, supervisor.agent, self.desk
+        places, agent = self._places, supervisor.agent
         if places is not None:
             if places.locked():
                 with supervisor.record.waiting("queue"):
@@ -266,10 +242,10 @@ class Drive:
                 await places.acquire()
             supervisor.gave_back = places.release
         supervisor.placed = True
-        desk.log.add(AgentStarted(time=now(), run_id=desk.run_id, phase=supervisor.phase, agent=agent.name))
+        self.chronicle.agent_started(supervisor)
         deadlines = [time for time in (self.deadline, self._phase_deadline) if time is not None]
         return await work(
-            desk,
+            self.desk,
             supervisor,
             self._pipelines[agent.name],
             self._inputs[agent.name],
@@ -278,124 +254,15 @@ class Drive:
             min(deadlines, default=None),
         )
 
-    def _verdict(self, supervisor: Supervisor) -> Outcome | None:
-        """Give the outcome of an agent that does not get to work, else None."""
-        if self.stopped is not None:
-            return supervisor.outcome("skipped", reason=f"it never got a place: {self.stopped.reason}")
-        agent = supervisor.agent
-        before = [self.outcomes[name] for name in agent.depends_on]
-        if before and agent.on_dependency_failure != "run" and not any(outcome.ok for outcome in before):
-            if all(outcome.agent in self.excused for outcome in before):
-                self.excused.add(agent.name)
-            named = ", ".join(f"{outcome.agent} ({outcome.status})" for outcome in before)
-            return supervisor.outcome("skipped", reason=f"no dependency succeeded: {named}")
-        return None if agent.when is None else self._guarded(supervisor, agent.when)
-
-    def _guarded(self, supervisor: Supervisor, when: str) -> Outcome | None:
-        agent = supervisor.agent
-        guard = marks.guard(when, agent=agent.name)
-        name, path = guard.mark.resolve({marks.INPUT, *self.plan.dependencies})
-        if name != marks.INPUT and not self.outcomes[name].ok:
-            self.excused |= {agent.name} if name in self.excused else set()
-            return supervisor.outcome("skipped", reason=f"when {when}: {name} has no result")
-        try:
-            value = mark_value(name, path, self._inputs[agent.name], self.outcomes)
-        except InvalidOutput as error:
-            error.agent = agent.name
-            return supervisor.outcome("failed", reason=str(error), error=error)
-        if guard.holds(value):
-            return None
-        self.excused.add(agent.name)
-        return supervisor.outcome("skipped", reason=f"when {when} does not hold")
-
-    def _tell(
-        self,
-        name: str,
-        cause: Cause,
-        key: str | None,
-        seconds: float | None,
-        error: BaseException | None,
-    ) -> None:
-        """Make an event of an agent's wait."""
-        supervisor = self._supervisors[name]
-        if supervisor.over:  # abandoned: its last event was its outcome
-            return
-        run_id, phase, log = self.desk.run_id, supervisor.phase, self.desk.log
-        if error is None:
-            log.add(
-                AgentWaiting(time=now(), run_id=run_id, phase=phase, agent=name, cause=cause, key=key, seconds=seconds)
-            )
-            return
-        log.add(
-            AgentRetrying(
-                time=now(),
-                run_id=run_id,
-                phase=phase,
-                agent=name,
-                attempt=len(supervisor.record.attempts),
-                error=error,
-                wait=seconds,
-            )
-        )
-
     def _ended(self, supervisor: Supervisor, outcome: Outcome) -> None:
         """Record an outcome, the moment it exists."""
         self.outcomes[outcome.agent] = outcome
         self._ended_names.append(outcome.agent)
         self._changed.set()
-        desk = self.desk
-        desk.log.add(
-            AgentFinished(
-                time=outcome.ended,
-                run_id=desk.run_id,
-                phase=outcome.phase,
-                agent=outcome.agent,
-                outcome=outcome,
-            )
-        )
+        self.chronicle.agent_finished(outcome)
         if self.ensemble.on_failure == "fail_fast" and outcome.status in ("failed", "timed_out"):
             self._stop_all(Stop("cancelled", f"fail_fast: {outcome.agent} {outcome.status}"))
-        phase = self._close_phase(outcome.phase)
-        try:  # what may fail comes last: processors of spans are the user's
-            if supervisor.span is not None:
-                close_agent_span(supervisor.span, outcome, desk.services.redactor.error_text)
-        finally:
-            if phase is not None:
-                phase.end()
-
-    def _open_phase(self, phase: int) -> Context | None:
-        if phase not in self._phase_spans:
-            desk = self.desk
-            desk.log.add(PhaseStarted(time=now(), run_id=desk.run_id, phase=phase))
-            parent = set_span_in_context(self.span) if self.span is not None else None
-            span = telemetry.start(f"phase {phase}", "CHAIN", {telemetry.RUN_ID: desk.run_id}, context=parent)
-            self._phase_spans[phase] = (span, _current(span))
-        return self._phase_spans[phase][1]
-
-    def _close_phase(self, phase: int) -> Span | None:
-        """Count an outcome; give the span to end when it was the last one of its phase."""
-        self._phase_left[phase] -= 1
-        if self._phase_left[phase] or phase not in self._phase_spans:
-            return None
-        self.desk.log.add(PhaseFinished(time=now(), run_id=self.desk.run_id, phase=phase))
-        return self._phase_spans[phase][0]
-
-    def _open_span(self, supervisor: Supervisor, context: Context | None) -> Context | None:
-        if context is None:
-            return None
-        if supervisor.span is not None:  # started once more, after the parallel machinery failed
-            return _current(supervisor.span)
-        agent, desk = supervisor.agent, self.desk
-        attributes = {
-            telemetry.OPERATION: "invoke_agent",
-            telemetry.AGENT_NAME: agent.name,
-            telemetry.RUN_ID: desk.run_id,
-            **telemetry.metadata_attributes(desk.metadata),
-        }
-        parent = context.run(otel.get_current)
-        span = telemetry.start(f"invoke_agent {agent.name}", "AGENT", attributes, context=parent)
-        supervisor.span = span
-        return _current(span)
+        self.chronicle.agent_closed(supervisor, outcome)
 
     def _out_of_time(self, clock: str, seconds: float, supervisors: Sequence[Supervisor] | None) -> None:
         reason = f"the {clock}'s clock of {seconds:g} s ran out"
@@ -438,7 +305,7 @@ class Drive:
 
     def skip_the_rest(self) -> None:
         """Give an outcome to all that were never supervised, also when the run's task never began."""
-        self._say_started()
+        self.chronicle.run_started()
         if self.stopped is None:
             self._stop_all(_CANCELLED)
         for name in self._agents:
@@ -454,26 +321,3 @@ class Drive:
                 await asyncio.shield(closing)
             except asyncio.CancelledError:
                 continue
-
-
-def _current(span: Span) -> Context | None:
-    """Give a context in which `span` is the current one; None when there is no tracer provider."""
-    if not span.get_span_context().is_valid:  # one that was sampled out counts: else its children would be new traces
-        return None
-    context = copy_context()
-    context.run(otel.attach, set_span_in_context(span))
-    return context
-
-
-def close_agent_span(span: Span, outcome: Outcome, clean: Callable[[str], str]) -> None:
-    """Say in the agent's span what became of it, and where its time went."""
-    if span.is_recording():
-        span.set_attribute(telemetry.STATUS, outcome.status)
-        if outcome.reason:
-            span.set_attribute(telemetry.REASON, clean(outcome.reason))
-        if outcome.cost is not None:
-            span.set_attribute(telemetry.COST, outcome.cost)
-        span.set_attributes(telemetry.wait_attributes(outcome.waits))
-        if outcome.error is not None:
-            telemetry.failed(span, outcome.error, clean)
-    span.end()

@@ -54,7 +54,7 @@ class Run:
     async def _run(self) -> None:
         drive = self._drive
         span = telemetry.start(f"invoke_workflow {drive.ensemble.name}", "CHAIN", self._attributes())
-        drive.span = span if span.get_span_context().is_valid else None
+        drive.chronicle.span = span if span.get_span_context().is_valid else None
         try:
             with tuned_gc(drive.settings.tune_gc):
                 await drive.drive()
@@ -272,12 +272,12 @@ class Run:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What the plan and the stack warn of."""
-        return self._drive.warnings
+        return self._drive.chronicle.warnings
 
     @property
     def started(self) -> float:
         """Seconds since the epoch at which its clocks started."""
-        return self._drive.started
+        return self._drive.chronicle.started
 
     @property
     def ended(self) -> float | None:

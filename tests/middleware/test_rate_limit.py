@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from stretto import Agent, Ensemble, Runner, default_stack
 from stretto.call import Call, Endpoint
 from stretto.contract import Next
 from stretto.errors import CallError, ConfigError, Overloaded, RateLimited
@@ -566,3 +567,12 @@ def test_under_random_arrivals_cancels_and_pauses_the_promises_hold(seed: int, p
     assert virtual_time(main()) <= {"cancelled", "RateLimited", "NoneType"}
     assert sent.most_in_any(1) <= limit * 1.1
     assert pauses or sent.order == sorted(sent.order, key=int)
+
+
+def test_waiting_for_the_quota_longer_than_the_agents_timeout_is_no_reason_to_refuse() -> None:
+    agents = [Agent(f"a{number}", timeout=5) for number in range(12)]
+    ensemble = Ensemble("many", agents, model="simulated/echo")
+    runner = Runner(middleware=default_stack(rate_limit=RateLimit(requests=1, per=1)))
+    run = virtual_time(runner.run(ensemble, "hello"))
+    assert run.ok
+    assert max(outcome.timings.limit for outcome in run.outcomes.values()) > 10

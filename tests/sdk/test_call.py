@@ -372,3 +372,14 @@ def test_the_price_is_that_of_the_model() -> None:
     assert routed().with_(model="one/priced").price == Price(1.0, 2.0)
     assert routed().price is None
     assert a_call().price is None
+
+
+def test_until_it_is_admitted_only_absolute_deadlines_bound_a_wait_before_sending() -> None:
+    async def main() -> None:
+        clock = AgentClock(5)
+        assert math.inf == a_call(clock=clock).patience()
+        assert a_call(clock=clock, deadline=asyncio.get_running_loop().time() + 3).patience() == pytest.approx(3)
+        clock.start()
+        assert a_call(clock=clock).patience() == pytest.approx(5)
+
+    virtual_time(main())

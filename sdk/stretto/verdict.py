@@ -1,0 +1,62 @@
+"""Decide whether an agent gets to work: by its dependencies, and by its guard."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from . import marks
+from .errors import InvalidOutput
+from .outcome import Outcome, Status
+from .prompt import mark_value
+
+if TYPE_CHECKING:
+    from .agent import Agent
+
+
+class Verdict(NamedTuple):
+    """Why an agent does not get to work.
+
+    Attributes:
+        status: "skipped", or "failed" when its guard cannot be read.
+        reason: in words.
+        excused: it does not make the run less than ok.
+        error: of a guard that cannot be read.
+    """
+
+    status: Status
+    reason: str
+    excused: bool = False
+    error: InvalidOutput | None = None
+
+
+def judge(agent: Agent, given: Any, outcomes: Mapping[str, Outcome], excused: Collection[str]) -> Verdict | None:
+    """Give None when the agent gets to work.
+
+    Args:
+        agent: whose dependencies have all ended.
+        given: its input.
+        outcomes: of all agents that have ended, by name.
+        excused: those of them that a guard skipped, directly or by their dependencies.
+    """
+    before = [outcomes[name] for name in agent.depends_on]
+    if before and agent.on_dependency_failure != "run" and not any(outcome.ok for outcome in before):
+        named = ", ".join(f"{outcome.agent} ({outcome.status})" for outcome in before)
+        all_excused = all(outcome.agent in excused for outcome in before)
+        return Verdict("skipped", f"no dependency succeeded: {named}", all_excused)
+    return None if agent.when is None else _guarded(agent, agent.when, given, outcomes, excused)
+
+
+def _guarded(
+    agent: Agent, when: str, given: Any, outcomes: Mapping[str, Outcome], excused: Collection[str]
+) -> Verdict | None:
+    guard = marks.guard(when, agent=agent.name)
+    name, path = guard.mark.resolve({marks.INPUT, *outcomes})
+    if name != marks.INPUT and not outcomes[name].ok:
+        return Verdict("skipped", f"when {when}: {name} has no result", name in excused)
+    try:
+        value = mark_value(name, path, given, outcomes)
+    except InvalidOutput as error:
+        error.agent = agent.name
+        return Verdict("failed", str(error), error=error)
+    return None if guard.holds(value) else Verdict("skipped", f"when {when} does not hold", True)
