@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
+from copy import copy
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from functools import cache
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 # Found by module path, so that a provider and what it imports load when a model first needs it.
 OWN = {"local": ("local", "Local"), "simulated": ("simulated", "Simulated")}
 LITELLM = ("litellm", "LiteLLM")
+_ALL = "*"  # litellm's one provider, for all its prefixes
 _KEY_VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*_API_KEY")
 
 
@@ -116,7 +118,6 @@ class Routing:
         self._trusted = frozenset(map(origin, trusted))
         self._given = dict(providers or {})
         self._made: dict[str, Next] = {}
-        self._litellm: Next | None = None  # one for all its prefixes
         self._prices = dict(prices or {})
         self._price_of: dict[str, Price | None] = {}
         self._environ = environ
@@ -124,6 +125,15 @@ class Routing:
         names = {key for service in services().values() for key in service.keys}
         self._secrets: set[Secret] = set(filter(None, map(self._secret, names)))
         self.redactor = Redactor(self._secrets)
+
+    def over(self, prices: Mapping[str, Price]) -> Routing:
+        """Give the same with `prices` under its own; providers and endpoints are shared."""
+        if not prices:
+            return self
+        other = copy(self)
+        other._prices = {**prices, **self._prices}
+        other._price_of = {}
+        return other
 
     def provider(self, model: str) -> Next:
         """Find the provider by the model's prefix; made once, at first use.
@@ -152,8 +162,9 @@ class Routing:
         if "*" in self._given:
             return self._given["*"]
         if prefix in services():
-            found = self._litellm = self._litellm or _shipped(*LITELLM)
-            return found
+            if _ALL not in self._made:
+                self._made[_ALL] = _shipped(*LITELLM)
+            return self._made[_ALL]
         known = [*self._given, *OWN, *services()]
         nearest = next(iter(get_close_matches(prefix, known, 1)), None)
         message = f"no provider is known for {model!r}: its part before the / must be a provider's name"

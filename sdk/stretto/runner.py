@@ -68,11 +68,8 @@ class Runner:
     ) -> None:
         self._stack = layers.checked(layers.default_stack() if middleware is None else middleware)
         self._settings = settings if settings is not None else Settings()
-        self._providers = providers
-        self._trusted = trusted_origins
-        self._prices = dict(prices or {})
-        self._capture_content = telemetry.captures_content(os.environ) if capture_content is None else capture_content
-        self._routing = self._route(prices)
+        captured = telemetry.captures_content(os.environ) if capture_content is None else capture_content
+        self._routing = Routing(providers, trusted_origins, prices, os.environ, captured)
         self._runs: PerLoop[set[Run]] = PerLoop(set)
         self._held: PerLoop[list[list[Any]]] = PerLoop(list)
 
@@ -108,7 +105,7 @@ class Runner:
             settings = Settings(run_timeout=timeout).over(settings)
         if ensemble.schedule == "ready" and settings.phase_timeout is not None:
             raise ConfigError("phase_timeout needs schedule='phases': with 'ready' a phase has no end of its own")
-        routing = self._routing_for(ensemble)
+        routing = self._routing.over(ensemble.prices)
         stacks = self._stacks(ensemble)
         desk = Desk(
             run_id=secrets.token_hex(8),
@@ -147,7 +144,7 @@ class Runner:
             ConfigError: for whatever a run would refuse, missing keys excepted.
         """
         ensemble = _ensemble(work)
-        made, routing = ensemble.plan(), self._routing_for(ensemble)
+        made, routing = ensemble.plan(), self._routing.over(ensemble.prices)
         settings, stacks = self._settings.over(ensemble.settings), self._stacks(ensemble)
         phase_of = made.phase_of()
         return {
@@ -171,14 +168,6 @@ class Runner:
             "settings": settings.to_dict(),
             "warnings": [*made.warnings, *_unbounded(ensemble, stacks, settings)],
         }
-
-    def _routing_for(self, ensemble: Ensemble) -> Routing:
-        if not ensemble.prices:
-            return self._routing
-        return self._route({**ensemble.prices, **self._prices})
-
-    def _route(self, prices: Mapping[str, Price] | None) -> Routing:
-        return Routing(self._providers, self._trusted, prices, os.environ, self._capture_content)
 
     def _stacks(self, ensemble: Ensemble) -> dict[str, layers.Stack]:
         base = layers.merge(self._stack, ensemble.middleware)
@@ -281,10 +270,10 @@ def _pipelines(ensemble: Ensemble, stacks: Mapping[str, layers.Stack]) -> dict[s
 
 def _held(ensemble: Ensemble, stacks: Mapping[str, layers.Stack], routing: Routing) -> list[Any]:
     models = dict.fromkeys(agent.model for agent in ensemble.agents if agent.model)
-    for stack in {id(stack): stack for stack in stacks.values()}.values():
-        for layer in stack:
-            models.update(dict.fromkeys(getattr(layer, "models", ()) or ()))
-    things: list[Any] = [layer for stack in stacks.values() for layer in stack]
+    different = {id(stack): stack for stack in stacks.values()}.values()
+    things: list[Any] = [layer for stack in different for layer in stack]
+    for layer in things:
+        models.update(dict.fromkeys(getattr(layer, "models", ()) or ()))
     things += [routing.provider(model) for model in models]
     return list({id(thing): thing for thing in things}.values())
 

@@ -516,3 +516,12 @@ def test_every_service_of_the_table_is_sound(monkeypatch: pytest.MonkeyPatch) ->
         assert name not in routing.OWN
         if service.url is not None:
             routing.check_base_url(service.url, agent=name)
+
+
+def test_prices_of_an_ensemble_are_laid_under_and_providers_stay_shared() -> None:
+    base = Routing(None, (), {"simulated/a": Price(1, 1)}, {})
+    over = base.over({"simulated/a": Price(2, 2), "simulated/b": Price(3, 3)})
+    assert over.price("simulated/a") == Price(1, 1)
+    assert over.price("simulated/b") == Price(3, 3)
+    assert over.provider("simulated/b") is base.provider("simulated/b")
+    assert base.over({}) is base
