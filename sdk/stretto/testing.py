@@ -88,6 +88,10 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         """Give the virtual seconds since the loop was made."""
         return self._clock.skipped
 
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:
+        """Wait for the threads of the default executor, however long that takes: virtual seconds do not bound them."""
+        await super().shutdown_default_executor()
+
 
 def virtual_time(main: Coroutine[Any, Any, T], *, patience: float = 10.0) -> T:
     """Run a coroutine to its end in virtual time, and close the loop.
