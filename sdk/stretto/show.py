@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _MARKS = {"ok": "✓", "failed": "✗", "timed_out": "⧖", "cancelled": "⊘", "skipped": "–"}  # noqa: RUF001
 _COLOURS = {"ok": "green", "failed": "red", "timed_out": "red", "cancelled": "yellow", "skipped": "dim"}
+LINE = 80  # characters of a text that is being written before it is broken
 LONG_NAME = 24  # characters, in a table on a terminal
 PIPED_WIDTH = 10_000  # so that no line is broken
 
@@ -93,7 +94,12 @@ class Progress:
             self._open.pop(event.agent, None)
             self._say(f"  {event.agent} begins anew", "yellow")
         text = self._open.get(event.agent, "") + (event.delta.text or "")
-        *lines, self._open[event.agent] = text.split("\n")
+        *lines, rest = text.split("\n")
+        while len(rest) > LINE and " " in rest[:LINE]:  # a long paragraph is shown while it is being written
+            line, _, after = rest[:LINE].rpartition(" ")
+            lines.append(line)
+            rest = after + rest[LINE:]
+        self._open[event.agent] = rest
         for line in lines:
             self._line(event.agent, line)
 

@@ -292,3 +292,9 @@ def test_json_in_one_line_has_no_line_break() -> None:
 
 def test_what_json_cannot_hold_is_shown_as_text() -> None:
     assert json_text(OSError("gone"), indent=None) == '"gone"'
+
+
+def test_a_long_paragraph_is_shown_while_it_is_being_written() -> None:
+    lines = shown(*(a_piece(f"word{number:02d} ") for number in range(30)))
+    assert lines[0] == "  a | " + " ".join(f"word{number:02d}" for number in range(11))
+    assert len(lines) == 2
