@@ -36,9 +36,7 @@ class Trace:
         span.set_attributes({**telemetry.some(telemetry.request_attributes(call)), telemetry.OPERATION: "chat"})
         services = call.services
         clean = services.redactor.error_text if services is not None else str
-        captured = services is not None and services.capture_content
-        if captured:
-            span.set_attribute(telemetry.INPUT_VALUE, clean(telemetry.content(list(map(dict, call.messages)))))
+        telemetry.capture(span, services, telemetry.INPUT_VALUE, list(map(dict, call.messages)))
         with use_span(span, end_on_exit=True, record_exception=False, set_status_on_exception=False):
             ended: dict[str, Any] = {}
             try:
@@ -48,8 +46,7 @@ class Trace:
                 raise
             else:
                 ended = telemetry.response_attributes(reply)
-                if captured:
-                    ended[telemetry.OUTPUT_VALUE] = clean(reply.text)
+                telemetry.capture(span, services, telemetry.OUTPUT_VALUE, reply.text)
                 return reply
             finally:
                 span.set_attributes(ended | _ledger(call))  # at once: each time costs two microseconds

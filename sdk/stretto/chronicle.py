@@ -159,6 +159,7 @@ class Chronicle:
             ended = self._phases[phase][0]
         try:
             if supervisor.span is not None:
+                telemetry.capture(supervisor.span, self._desk.services, telemetry.OUTPUT_VALUE, outcome.text)
                 _close(supervisor.span, outcome, self._desk.services.redactor.error_text)
         finally:
             if ended is not None:

@@ -70,6 +70,7 @@ class Drive:
         self.desk = desk
         self.outcomes: dict[str, Outcome] = {}
         self.excused: set[str] = set()
+        self.failed_fast = False  # the first stop was one of ours: the run ends by its outcomes
         self.stopped: Stop | None = None
         self.crash: BaseException | None = None
         self.deadline: float | None = None
@@ -261,6 +262,7 @@ class Drive:
         self._changed.set()
         self.chronicle.agent_finished(outcome)
         if self.ensemble.on_failure == "fail_fast" and outcome.status in ("failed", "timed_out"):
+            self.failed_fast |= self.stopped is None
             self._stop_all(Stop("cancelled", f"fail_fast: {outcome.agent} {outcome.status}"))
         self.chronicle.agent_closed(supervisor, outcome)
 

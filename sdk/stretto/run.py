@@ -55,6 +55,7 @@ class Run:
         drive = self._drive
         span = telemetry.start(f"invoke_workflow {drive.ensemble.name}", "CHAIN", self._attributes())
         drive.chronicle.span = span if span.get_span_context().is_valid else None
+        telemetry.capture(span, drive.desk.services, telemetry.INPUT_VALUE, drive.desk.input)
         try:
             with tuned_gc(drive.settings.tune_gc):
                 await drive.drive()
@@ -62,6 +63,9 @@ class Run:
             if span.is_recording():
                 status = self._concluded()
                 span.set_attribute(telemetry.STATUS, status)
+                telemetry.capture(
+                    span, drive.desk.services, telemetry.OUTPUT_VALUE, self.terminal and self.terminal.text
+                )
                 if status in ("failed", "timed_out") and drive.stopped is not None and drive.stopped.error:
                     telemetry.failed(span, drive.stopped.error, drive.desk.services.redactor.error_text)
             span.end()
@@ -94,17 +98,13 @@ class Run:
 
     def _concluded(self) -> RunStatus:
         stopped = self._drive.stopped
-        if stopped is not None and stopped.status in ("cancelled", "timed_out") and not self._failed_fast():
+        if stopped is not None and stopped.status in ("cancelled", "timed_out") and not self._drive.failed_fast:
             return "timed_out" if stopped.status == "timed_out" else "cancelled"
         if self._drive.crash is not None:
             return "failed"
         if not self.failed:
             return "completed"
         return "completed_with_errors" if self.succeeded else "failed"
-
-    def _failed_fast(self) -> bool:
-        stopped = self._drive.stopped
-        return stopped is not None and stopped.reason.startswith("fail_fast")
 
     def __await__(self) -> Generator[Any, None, Run]:
         return self._owned().__await__()

@@ -113,6 +113,7 @@ class Runner:
             metadata=MappingProxyType(dict(metadata or {})),
             services=routing,
             composer=COMPOSERS[ensemble.composer] if isinstance(ensemble.composer, str) else ensemble.composer,
+            input=ensemble.default_input if input is None else input,
             log=EventLog(""),
             stream=stream,
         )

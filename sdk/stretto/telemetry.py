@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from opentelemetry.context import Context
 
     from .attempt import Wait
-    from .call import Call
+    from .call import Call, Services
     from .reply import Reply
     from .usage import Usage
 
@@ -191,6 +191,12 @@ def metadata_attributes(metadata: Mapping[str, Any]) -> dict[str, Any]:
     if "conversation_id" in metadata:
         attributes[CONVERSATION_ID] = str(metadata["conversation_id"])
     return attributes
+
+
+def capture(span: Span, services: Services | None, name: str, value: Any) -> None:
+    """Put `input.value` or `output.value` into a span, without keys; only where content is captured."""
+    if services is not None and services.capture_content and value and span.is_recording():
+        span.set_attribute(name, services.redactor.error_text(content(value)))
 
 
 def content(value: Any) -> str:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from . import telemetry
 from .call import Call, Endpoint, Services
 from .event_log import EventLog
 from .inputs import Inputs, as_text, chat_messages
@@ -36,6 +37,7 @@ class Desk:
         run_id, ensemble, metadata: of the run.
         services: providers, addresses, keys, prices.
         composer: writes the text of agents without a prompt.
+        input: of the run, as it was given.
         log: where pieces go.
         stream: whether replies are streamed, where the agent does not say.
     """
@@ -45,6 +47,7 @@ class Desk:
     metadata: Mapping[str, Any]
     services: Services
     composer: Composer
+    input: Any
     log: EventLog
     stream: bool
 
@@ -117,6 +120,8 @@ async def work(
     inputs = compose(agent, given, outcomes, desk.composer, desk.metadata)
     messages = chat_messages(given, inputs.text, system(agent, inputs, outcomes))
     supervisor.prompt_digest = digest(messages)
+    if supervisor.span is not None:
+        telemetry.capture(supervisor.span, desk.services, telemetry.INPUT_VALUE, inputs.text)
     sink: Sink | None = None
     if desk.stream if agent.stream is None else agent.stream:
         sink = Sink(desk.log, supervisor)

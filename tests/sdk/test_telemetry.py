@@ -315,3 +315,12 @@ def test_answers_from_a_provider_without_usage_count_nothing() -> None:
     run, spans = recorded(three_agents(), runner)
     assert (spans.sum("gen_ai.usage.input_tokens"), run.usage.input_tokens) == (0, 0)
     assert not any("stretto.cost_usd" in (span.attributes or {}) for span in spans.all)
+
+
+def test_captured_content_is_on_the_spans_of_run_and_agents_as_well() -> None:
+    _, spans = recorded(three_agents(), Runner(capture_content=True))
+    for name in ("invoke_workflow", "invoke_agent a", "chat"):
+        span = spans.named(name)[0]
+        assert span.attributes is not None
+        assert "one two three" in str(span.attributes["input.value"])
+        assert span.attributes["output.value"]
