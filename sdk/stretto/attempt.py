@@ -6,6 +6,7 @@ The boundary stamps the `Attempt`s, layers write waits through `Record.waiting`;
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from .clock import now
@@ -33,6 +34,7 @@ class Wait(NamedTuple):
     seconds: float
 
 
+@dataclass(slots=True, eq=False, kw_only=True, repr=False)
 class Attempt:
     """One request, sent at most once.
 
@@ -44,47 +46,30 @@ class Attempt:
         headers: of the response, lower-case names, from the first byte on.
         emitted: a piece of it has reached `emit`.
         error: what ended it, else None.
+        reason: the error's text, without keys.
         cancelled: it was cut off by a cancel.
         hedge: it was sent as a hedge.
         usage, cost: tokens and USD; both None when it was cut off.
         retry_after: seconds that the server asked to wait, else None.
     """
 
-    __slots__ = (
-        "_on_sent",
-        "cancelled",
-        "cost",
-        "emitted",
-        "ended",
-        "error",
-        "estimate",
-        "first_piece",
-        "headers",
-        "hedge",
-        "model",
-        "number",
-        "retry_after",
-        "started",
-        "usage",
-    )
-
-    def __init__(self, *, hedge: bool = False) -> None:
-        self.number = 0
-        self.model = ""
-        self.started: float | None = None
-        self.ended: float | None = None
-        self.first_piece: float | None = None
-        self.headers: Mapping[str, str] | None = None
-        self.emitted = False
-        self.error: BaseException | None = None
-        self.cancelled = False
-        self.hedge = hedge
-        self.usage: Usage | None = None
-        self.cost: float | None = None
-        self.retry_after: float | None = None
-        # What was expected of a request that was cut off: tokens, and USD where the price is known.
-        self.estimate: tuple[Usage, float | None] | None = None
-        self._on_sent: list[Callable[[], object]] | None = None
+    number: int = 0
+    model: str = ""
+    started: float | None = None
+    ended: float | None = None
+    first_piece: float | None = None
+    headers: Mapping[str, str] | None = None
+    emitted: bool = False
+    error: BaseException | None = None
+    reason: str = ""
+    cancelled: bool = False
+    hedge: bool = False
+    usage: Usage | None = None
+    cost: float | None = None
+    retry_after: float | None = None
+    # What was expected of a request that was cut off: tokens, and USD where the price is known.
+    estimate: tuple[Usage, float | None] | None = None
+    _on_sent: list[Callable[[], object]] | None = None
 
     def on_sent(self, f: Callable[[], object]) -> None:
         """Call `f` when the request goes out; at once when it has."""
@@ -119,6 +104,7 @@ class Attempt:
 Told = Callable[[Cause, "str | None", "float | None", "BaseException | None"], None]
 
 
+@dataclass(slots=True, eq=False)
 class Record:
     """The ledger of one logical call: all its requests and waits.
 
@@ -128,12 +114,9 @@ class Record:
         told: called when a wait begins, with cause, key, seconds and error; None: nobody wants to know.
     """
 
-    __slots__ = ("attempts", "told", "waits")
-
-    def __init__(self, told: Told | None = None) -> None:
-        self.attempts: list[Attempt] = []
-        self.waits: list[Wait] = []
-        self.told = told
+    attempts: list[Attempt] = field(default_factory=list[Attempt])
+    waits: list[Wait] = field(default_factory=list[Wait])
+    told: Told | None = field(default=None, repr=False)
 
     @property
     def usage(self) -> Usage:

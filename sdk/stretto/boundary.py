@@ -6,6 +6,7 @@ Innermost in every pipeline, and of the core: no layer can bypass it, so `Record
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,13 +15,13 @@ from opentelemetry.trace import use_span
 from . import telemetry
 from .clock import now
 from .errors import BadResponse, CallError
-from .reply import Delta, Reply
+from .reply import Reply
+from .stream import Stream
 from .usage import Usage
 
 if TYPE_CHECKING:
     from .call import Call
     from .contract import Next
-    from .secret import Redactor
 
 
 async def send(call: Call) -> Reply:
@@ -47,7 +48,7 @@ async def send(call: Call) -> Reply:
     if call.clock is not None:
         call.clock.start()
     if call.emit is not None:
-        call = call.with_(emit=_Stream(call))
+        call = call.with_(emit=Stream(call))
     if call.kind == "llm" and telemetry.recorded():
         return await _traced(call, target)
     return await _closed(call, target)
@@ -69,7 +70,10 @@ async def _closed(call: Call, target: Next) -> Reply:
     """Await the provider; whatever happens, the attempt is closed."""
     attempt = call.attempt
     try:
-        return _settled(call, _checked(await target(call)))
+        reply = _settled(call, _checked(await target(call)))
+        if isinstance(call.emit, Stream):
+            await call.emit.end()
+        return reply
     except asyncio.CancelledError:
         attempt.cancelled = attempt.error is None  # a clock of ours writes its error before it cancels
         raise
@@ -78,6 +82,7 @@ async def _closed(call: Call, target: Next) -> Reply:
     except BaseException as error:  # noqa: BLE001 - SystemExit too: it is that agent's failure
         failure = _failure(call, error)
         attempt.error = failure
+        attempt.reason = _without_key(call, failure)
     finally:
         _close(call)
     raise failure  # outside of the except block, so that no foreign context is attached
@@ -97,17 +102,26 @@ def _settled(call: Call, reply: Reply) -> Reply:
     attempt, services = call.attempt, call.services
     usage = reply.usage if reply.usage is not None else attempt.usage
     attempt.usage = usage if usage is not None else Usage()
-    cost, text, reasoning = reply.cost, reply.text, reply.reasoning
+    cost = reply.cost
     if services is not None and call.kind == "llm":
         cost = services.cost(call.model, usage, cost)
-        text = services.redactor.model_text(text)
-        reasoning = services.redactor.model_text(reasoning)
+        if services.redactor.knows_keys:
+            reply = _without_keys(reply, services.redactor.model_text)
     elif call.work is not None:
         cost = 0.0
     attempt.cost = cost
-    if cost is reply.cost and text is reply.text and reasoning is reply.reasoning and usage is reply.usage:
-        return reply
-    return replace(reply, cost=cost, text=text, reasoning=reasoning, usage=usage)
+    return reply if cost is reply.cost and usage is reply.usage else replace(reply, cost=cost, usage=usage)
+
+
+def _without_keys(reply: Reply, clean: Callable[[str], str]) -> Reply:
+    """Take the run's own keys out of all that a gateway may have echoed them into, `raw` excepted."""
+    return replace(
+        reply,
+        text=clean(reply.text),
+        reasoning=clean(reply.reasoning),
+        tool_calls=tuple(replace(call, arguments=clean(call.arguments)) for call in reply.tool_calls),
+        headers={name: clean(value) for name, value in reply.headers.items()},
+    )
 
 
 def _failure(call: Call, error: BaseException) -> BaseException:
@@ -118,10 +132,18 @@ def _failure(call: Call, error: BaseException) -> BaseException:
         error = CallError(_named(error), retryable=False)
     error.locate(call)
     if call.kind == "llm":
-        _redact(call, error)
+        # Foreign causes hold what the client knew: headers with the key. `from None` would only hide them.
+        error.__cause__ = error.__context__ = None
+    if call.services is not None:
+        error.redact(call.services.redactor.error_text)
     if call.attempt.retry_after is None:
         call.attempt.retry_after = error.retry_after
     return error
+
+
+def _without_key(call: Call, error: BaseException) -> str:
+    text = _named(error) if not isinstance(error, CallError) else str(error)
+    return text if call.services is None else call.services.redactor.error_text(text)
 
 
 def _named(error: BaseException) -> str:
@@ -130,20 +152,6 @@ def _named(error: BaseException) -> str:
     except Exception:  # noqa: BLE001 - of a foreign class
         text = ""
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
-def _redact(call: Call, error: CallError) -> None:
-    # Foreign causes hold what the client knew: headers with the key. `from None` would only hide them.
-    error.__cause__ = error.__context__ = None
-    if call.services is None:
-        return
-    clean = call.services.redactor.error_text
-    for name, value in error.__dict__.items():
-        if isinstance(value, str):
-            setattr(error, name, clean(value))
-        elif name == "__notes__":
-            error.__notes__ = [clean(note) for note in error.__notes__]
-    error.args = tuple(clean(arg) if isinstance(arg, str) else arg for arg in error.args)
 
 
 def _close(call: Call) -> None:
@@ -162,36 +170,3 @@ def _close(call: Call) -> None:
     else:
         expected = call.estimate()
         attempt.estimate = expected, call.price.of(expected) if call.price is not None else None
-
-
-class _Stream:
-    """Mark the first piece, say `restart` where another request has emitted, drop what comes after the end."""
-
-    __slots__ = ("_attempt", "_emit", "_record", "_redactor")
-
-    def __init__(self, call: Call) -> None:
-        assert call.emit is not None
-        self._emit = call.emit
-        self._attempt = call.attempt
-        self._record = call.record
-        self._redactor = call.services.redactor if call.services is not None else None
-
-    async def __call__(self, delta: Delta) -> None:
-        attempt = self._attempt
-        if attempt.ended is not None:
-            return
-        if not attempt.emitted and delta.usage is None and delta.restart is None:
-            attempt.emitted = True
-            attempt.first_piece = now()
-            if any(other.emitted and other is not attempt for other in self._record.attempts):
-                await self._emit(Delta(restart=True))
-        await self._emit(delta if self._redactor is None else _clean(delta, self._redactor))
-
-
-def _clean(delta: Delta, redactor: Redactor) -> Delta:
-    if delta.text is not None:
-        text = redactor.model_text(delta.text)
-        return delta if text is delta.text else Delta(text=text)
-    if delta.reasoning is not None:
-        return Delta(reasoning=redactor.model_text(delta.reasoning))
-    return delta

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import math
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 _log = logging.getLogger("stretto")
 _NOWHERE = Endpoint()
 _CANCELLED = Stop("cancelled", "the run was cancelled")
+
+# Seconds that layers and providers have to close after a run; a stopped run gives them its grace.
+CLOSING = 10.0
 
 RunPhase = Callable[[Sequence[Supervisor], Start], Awaitable[None]]
 
@@ -98,8 +102,8 @@ class Drive:
         try:
             if self.stopped is not None:
                 raise asyncio.CancelledError
-            held = await self._lifetimes.open(self._held)
-            await self._prepare()
+            if await self._bounded(self._open(held), math.inf, cancel=True):
+                raise asyncio.CancelledError
             timer = self._start_clock()
             self._under_way = True
             await self._schedule()
@@ -117,15 +121,24 @@ class Drive:
             if timer is not None:
                 timer.cancel()
             self.skip_the_rest()
-            await self._close(held)
+            seconds = CLOSING if self.stopped is None else self.settings.cancel_grace
+            await self._bounded(self._lifetimes.close(held), seconds, cancel=False)
 
-    async def _prepare(self) -> None:
-        prepares = [thing.prepare for thing in self._held if hasattr(thing, "prepare")]
-        for error in await asyncio.gather(*(prepare() for prepare in prepares), return_exceptions=True):
+    async def _open(self, held: list[Any]) -> None:
+        """Open what the run uses, and let its providers prepare."""
+        held += await self._lifetimes.open(self._held)
+        preparing = [asyncio.ensure_future(thing.prepare()) for thing in self._held if hasattr(thing, "prepare")]
+        try:
+            if preparing:
+                await asyncio.wait(preparing)
+        finally:
+            for task in preparing:
+                task.cancel()
+        for error in (task.exception() for task in preparing if not task.cancelled()):
             if isinstance(error, ConfigError):
                 raise error
-            if isinstance(error, Exception):  # its agents will say so: the others lose nothing by it
-                _log.warning("preparing a provider failed: %s: %s", type(error).__name__, error)
+            if error is not None:  # its agents will say so: the others lose nothing by it
+                _log.warning("preparing a provider failed: %s: %s", type(error).__name__, self._clean(str(error)))
 
     def _start_clock(self) -> asyncio.TimerHandle | None:
         self.chronicle.run_started()
@@ -205,9 +218,13 @@ class Drive:
             record = Record()
             supervisor = Supervisor(agent, phase, timeout, self.settings.cancel_grace, self._ended, record)
             record.told = partial(self.chronicle.waits, supervisor)
+            supervisor.clean = self._clean
             self._supervisors[name] = supervisor
             made.append(supervisor)
         return made
+
+    def _clean(self, text: str) -> str:
+        return self.desk.services.redactor.error_text(text)  # looked up anew: a layer may have brought another key
 
     def _launch(self, supervisor: Supervisor) -> None:
         if supervisor.over:  # stopped before it was started
@@ -267,7 +284,8 @@ class Drive:
         self.chronicle.agent_closed(supervisor, outcome)
 
     def _out_of_time(self, clock: str, seconds: float, supervisors: Sequence[Supervisor] | None) -> None:
-        reason = f"the {clock}'s clock of {seconds:g} s ran out"
+        named = clock if clock.startswith("phase") else f"the {clock}"
+        reason = f"the clock of {named} ({seconds:g} s) ran out"
         kind = clock.partition(" ")[0]
         if supervisors is None:
             self._stop_all(Stop("timed_out", reason, DeadlineExceeded(reason, clock=kind, seconds=seconds)))
@@ -316,10 +334,31 @@ class Drive:
                 reason = (self.stopped or _CANCELLED).reason
                 supervisor.end(supervisor.outcome("skipped", reason=f"it never got a place: {reason}"))
 
-    async def _close(self, held: Sequence[Any]) -> None:
-        closing = asyncio.ensure_future(self._lifetimes.close(held))
-        while not closing.done():
+    async def _bounded(self, work: Coroutine[Any, Any, None], seconds: float, *, cancel: bool) -> bool:
+        """Await foreign work of the run's own; what has not ended in time is abandoned.
+
+        Args:
+            work: opening or closing layers and providers.
+            seconds: that it has; once this is cancelled it has the grace at most.
+            cancel: a cancel ends the work at once.
+
+        Raises:
+            Exception: of the work.
+        """
+        task, loop, cancelled = asyncio.ensure_future(work), asyncio.get_running_loop(), False
+        ends = loop.time() + seconds
+        while not task.done():
             try:
-                await asyncio.shield(closing)
-            except asyncio.CancelledError:
+                await asyncio.wait([task], timeout=None if ends == math.inf else max(0.0, ends - loop.time()))
+            except asyncio.CancelledError:  # may come again and again
+                if not cancelled:
+                    cancelled, ends = True, min(ends, loop.time() + self.settings.cancel_grace)
+                    task.cancel() if cancel else None
                 continue
+            if not task.done():
+                task.cancel()
+                _log.warning("run %s: opening or closing what it uses did not end", self.desk.run_id)
+                break
+        if task.done() and not task.cancelled():
+            task.result()
+        return cancelled

@@ -26,8 +26,10 @@ Every error can be pickled, and every `CallError` be written as plain data with 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, TypedDict, TypeVar, Unpack
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, TypedDict, TypeVar, Unpack, cast
+
+from .shapes import is_mapping
 
 if TYPE_CHECKING:
     from .call import Call
@@ -198,6 +200,12 @@ class CallError(StrettoError):
             text = f"{text} ({self.reason})"
         return f"{where}: {text}" if where else text
 
+    def redact(self, clean: Callable[[str], str]) -> None:
+        """Take keys out of every text that it holds, those in mappings and lists included."""
+        for name, value in list(self.__dict__.items()):
+            self.__dict__[name] = _cleaned(value, clean)
+        self.args = _cleaned(self.args, clean)
+
     def to_dict(self) -> dict[str, Any]:
         """Give the error as plain data: its class as `type`, and every attribute."""
         return {"type": type(self).__name__, **self.__dict__}
@@ -213,6 +221,17 @@ class CallError(StrettoError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (type(self), dict(self.__dict__))
+
+
+def _cleaned(value: Any, clean: Callable[[str], str]) -> Any:
+    if isinstance(value, str):
+        return clean(value)
+    if is_mapping(value):
+        return {key: _cleaned(item, clean) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        found: list[Any] = [_cleaned(item, clean) for item in cast("list[Any]", value)]  # what it holds is unknown
+        return tuple(found) if isinstance(value, tuple) else found
+    return value
 
 
 def _rebuild(kind: type[E], fields: dict[str, Any]) -> E:

@@ -39,11 +39,11 @@ class Event:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, BaseException):
-        return error_dict(value)
+        return error_dict(value, type(value).__name__)
     if hasattr(value, "to_dict"):
         return value.to_dict()
     if is_list(value):
-        return list(value)
+        return [_plain(item) for item in value]
     if is_dataclass(value) and not isinstance(value, type):
         return {f.name: _plain(v) for f in fields(value) if (v := getattr(value, f.name)) is not None}
     return value

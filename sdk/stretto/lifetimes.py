@@ -81,8 +81,9 @@ class Lifetimes:
                 if opened.ready:
                     opened.ready = False
                     await thing.__aexit__(None, None, None)
-            except Exception:  # noqa: BLE001 - of somebody else's object; the others must be closed
-                _log.exception("closing %s failed", type(thing).__name__)
+            except Exception as error:  # noqa: BLE001 - of somebody else's object; the others must be closed
+                # no traceback and no text: they may hold a key
+                _log.error("closing %s failed: %s", type(thing).__name__, type(error).__name__)
             finally:
                 self._forget(thing, opened)
 

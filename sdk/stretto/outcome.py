@@ -85,7 +85,7 @@ class Outcome:
         data = {f.name: getattr(self, f.name) for f in fields(self)}
         data["output"] = plain(data.pop("value"))
         data["reply"] = None if self.reply is None else _reply(self.reply)
-        data["error"] = error_dict(self.error)
+        data["error"] = error_dict(self.error, self.reason)
         data["attempts"] = [_attempt(attempt) for attempt in self.attempts]
         data["waits"] = [wait._asdict() for wait in self.waits]
         data["usage"] = usage_dict(self.usage)
@@ -120,13 +120,16 @@ def usage_dict(usage: Usage) -> dict[str, Any]:
     return {f.name: getattr(usage, f.name) for f in fields(usage)}
 
 
-def error_dict(error: BaseException | None) -> dict[str, Any] | None:
-    """Give an error as plain data: `type` and `message` at least."""
+def error_dict(error: BaseException | None, reason: str) -> dict[str, Any] | None:
+    """Give an error as plain data: `type` and `message` at least; of a user's own the message is `reason`.
+
+    A user's exception stays as it was raised, and may hold a key: what is reported of it is the text without.
+    """
     if error is None:
         return None
     if isinstance(error, CallError):
         return plain(error.to_dict())  # type: ignore[no-any-return]
-    return {"type": type(error).__name__, "message": str(error)}
+    return {"type": type(error).__name__, "message": reason}
 
 
 def _reply(reply: Reply) -> dict[str, Any]:
@@ -150,5 +153,5 @@ def _attempt(attempt: Attempt) -> dict[str, Any]:
         "usage": None if attempt.usage is None else usage_dict(attempt.usage),
         "cost": attempt.cost,
         "retry_after": attempt.retry_after,
-        "error": error_dict(attempt.error),
+        "error": error_dict(attempt.error, attempt.reason),
     }

@@ -65,11 +65,19 @@ class Redactor:
         secrets: the keys that the run may send; those of fewer than 8 characters are not looked for.
     """
 
-    __slots__ = ("_own",)
+    __slots__ = ("_firsts", "_longest", "_own", "_prefixes")
 
     def __init__(self, secrets: Iterable[Secret] = ()) -> None:
         values = sorted({s.reveal() for s in secrets if len(s.reveal()) >= SHORTEST}, key=len, reverse=True)
         self._own = re.compile("|".join(map(re.escape, values))) if values else None
+        self._prefixes = {value[:length] for value in values for length in range(1, len(value))}
+        self._firsts = {value[0] for value in values}
+        self._longest = len(values[0]) - 1 if values else 0
+
+    @property
+    def knows_keys(self) -> bool:
+        """Whether there are keys that a model's text must not hold."""
+        return self._own is not None
 
     def error_text(self, text: str) -> str:
         """For errors, logs, spans and reports: known keys, `sk-...` and `Bearer ...` are taken out."""
@@ -78,3 +86,12 @@ class Redactor:
     def model_text(self, text: str) -> str:
         """For what the model itself wrote: only the run's own keys are taken out."""
         return self._own.sub(HIDDEN, text) if self._own is not None else text
+
+    def held_back(self, text: str) -> int:
+        """Give how many characters at the end of a stream's text may be the begin of a key."""
+        if self._own is None:
+            return 0
+        for start in range(max(0, len(text) - self._longest), len(text)):
+            if text[start] in self._firsts and text[start:] in self._prefixes:
+                return len(text) - start
+        return 0

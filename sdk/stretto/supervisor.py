@@ -17,7 +17,7 @@ from .agent import Agent
 from .attempt import Record
 from .clock import now
 from .deadline import AgentClock
-from .errors import CallTimeout, DeadlineExceeded
+from .errors import CallError, CallTimeout, DeadlineExceeded
 from .outcome import Outcome, Status
 from .timings import Timings, timings
 from .usage import Usage
@@ -62,6 +62,7 @@ class Supervisor:
         "_grace",
         "_grace_timer",
         "agent",
+        "clean",
         "clock",
         "future",
         "gave_back",
@@ -92,6 +93,7 @@ class Supervisor:
         self.over = False
         self.gave_back: Callable[[], None] | None = None
         self.seen: Callable[[], str] = str  # the partial text
+        self.clean: Callable[[str], str] = str  # takes keys out of what is reported
         self.prompt_digest = ""
         self.span: Any = None
         self._grace = grace
@@ -192,12 +194,14 @@ class Supervisor:
             if not self.placed:
                 return self.outcome("skipped", reason=f"it never got a place: {stop.reason}")
             return self.outcome(stop.status, reason=stop.reason, error=stop.error)
+        if isinstance(error, CallError):
+            error.redact(self.clean)  # of a layer: the boundary has not seen it
+        text = self.clean(_text(error))
         if stop is not None:  # what a cancelled agent raises is a consequence of that
-            reason = f"{stop.reason}; while ending it raised {type(error).__name__}: {_text(error)}"
+            reason = f"{stop.reason}; while ending it raised {type(error).__name__}: {text}"
             return self.outcome(stop.status, reason=reason, error=stop.error)
-        if isinstance(error, (CallTimeout, DeadlineExceeded)):
-            return self.outcome("timed_out", reason=_text(error), error=error)
-        return self.outcome("failed", reason=_text(error) or type(error).__name__, error=error)
+        status: Status = "timed_out" if isinstance(error, (CallTimeout, DeadlineExceeded)) else "failed"
+        return self.outcome(status, reason=text or type(error).__name__, error=error)
 
     def outcome(self, status: Status, **fields: Any) -> Outcome:
         """Make an outcome with all that the ledger knows."""

@@ -157,7 +157,7 @@ def test_a_wait_that_is_cancelled_is_written_too() -> None:
 
 async def test_a_wait_is_told_before_it_begins() -> None:
     told: list[object] = []
-    record = Record(lambda *what: told.append(what))
+    record = Record(told=lambda *what: told.append(what))
     error = Overloaded("busy")
     with record.waiting("backoff", 1.5, key="k", error=error):
         assert told == [("backoff", "k", 1.5, error)]
@@ -165,7 +165,7 @@ async def test_a_wait_is_told_before_it_begins() -> None:
 
 async def test_only_the_cause_is_needed_to_wait() -> None:
     told: list[object] = []
-    with Record(lambda *what: told.append(what)).waiting("pause"):
+    with Record(told=lambda *what: told.append(what)).waiting("pause"):
         pass
     assert told == [("pause", None, None, None)]
 

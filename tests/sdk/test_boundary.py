@@ -383,7 +383,7 @@ def test_an_exception_of_a_layer_stays_as_it_is() -> None:
     assert (str(mine), str(mine.__cause__)) == ("mine sk-abcdefgh123", "why")
 
 
-def test_a_call_error_of_a_function_keeps_its_text_and_gets_its_place() -> None:
+def test_a_call_error_of_a_function_loses_keys_and_gets_its_place() -> None:
     mine = RateLimited("of sk-abcdefgh123")
 
     async def function(inputs: Inputs) -> str:
@@ -392,7 +392,7 @@ def test_a_call_error_of_a_function_keeps_its_text_and_gets_its_place() -> None:
     async def main() -> None:
         outcome = (await Runner(middleware=[]).run(Agent("f", function=function), "x"))["f"]
         assert outcome.error is mine
-        assert (mine.message, mine.agent, mine.model, mine.attempt) == ("of sk-abcdefgh123", "f", None, 1)
+        assert (mine.message, mine.agent, mine.model, mine.attempt) == ("of [redacted]", "f", None, 1)
 
     virtually(main())
 

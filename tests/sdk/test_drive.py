@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any, Literal
 
 import pytest
@@ -12,6 +13,7 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 
 from stretto import Agent, Call, Ensemble, Inputs, Next, Outcome, Reply, Run, Runner, Settings
+from stretto.drive import CLOSING
 from stretto.errors import ConfigError, DeadlineExceeded, InvalidOutput
 from stretto.usage import Usage
 from watched import an_ensemble, clock, fails, hang, says, statuses, stubborn, virtually
@@ -211,7 +213,7 @@ def test_places_are_given_in_file_order() -> None:
 def test_who_waits_for_a_place_when_the_run_ends_is_skipped() -> None:
     run = a_run(Agent("a", function=hang), Agent("b", function=says("x")), timeout=2, max_concurrent_agents=1)
     assert statuses(run) == {"a": "timed_out", "b": "skipped"}
-    assert run["b"].reason == "it never got a place: the run's clock of 2 s ran out"
+    assert run["b"].reason == "it never got a place: the clock of the run (2 s) ran out"
     assert run["b"].timings.queue == pytest.approx(2)
 
 
@@ -237,7 +239,7 @@ def test_a_phase_timeout_ends_the_phase_and_the_next_one_has_its_own() -> None:
     error = run["d"].error
     assert isinstance(error, DeadlineExceeded)
     assert (error.clock, error.seconds, error.agent) == ("phase", 3, "d")
-    assert run["d"].reason == "the phase 1's clock of 3 s ran out"
+    assert run["d"].reason == "the clock of phase 1 (3 s) ran out"
     assert run["d"].ended - run["a"].started == pytest.approx(6)
 
 
@@ -629,13 +631,8 @@ def test_when_gather_breaks_all_run_one_by_one(
         )
         assert run.status == "completed"
 
-    with monkeypatch.context() as patch:
-        patch.setattr("stretto.drive.Drive._prepare", nothing)
-        virtually(main())
+    virtually(main())
     assert spans.began == near({"a": 0, "b": 1, "c": 2})
-
-
-async def nothing(self: Any) -> None: ...
 
 
 def test_when_tasks_can_no_more_be_made_at_all_the_run_fails_with_outcomes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -675,7 +672,7 @@ def test_layers_are_closed_under_cancels_too() -> None:
         async def __aenter__(self) -> None: ...
 
         async def __aexit__(self, *exc: object) -> None:
-            await asyncio.sleep(2)
+            await asyncio.sleep(0.8)
             self.closed = True
 
         async def __call__(self, call: Call, call_next: Next) -> Reply:
@@ -684,7 +681,7 @@ def test_layers_are_closed_under_cancels_too() -> None:
     async def main() -> None:
         layer = Closes()
         run = Runner(middleware=[layer]).start(Agent("a", function=says("x")), "x")
-        await asyncio.sleep(1)
+        await asyncio.sleep(0.1)
         for _ in range(5):
             run._task.cancel()
             await asyncio.sleep(0.1)
@@ -702,7 +699,6 @@ def test_ctrl_c_inside_the_driver_itself_stops_everything(monkeypatch: pytest.Mo
     runs: list[Run] = []
 
     async def main() -> None:
-        monkeypatch.setattr("stretto.drive.Drive._prepare", nothing)
         monkeypatch.setattr("stretto.phase.asyncio.gather", interrupted)
         runs.append(Runner(middleware=[]).start(an_ensemble(Agent("a", function=hang)), "x"))
         try:
@@ -800,7 +796,7 @@ def test_spans_say_status_reason_and_waits(traced: TracerProvider) -> None:
     virtually(main())
     agent = dict(processor.spans["invoke_agent b"].attributes or {})
     assert agent["stretto.status"] == "timed_out"
-    assert agent["stretto.reason"] == "the run's clock of 3 s ran out"
+    assert agent["stretto.reason"] == "the clock of the run (3 s) ran out"
     assert agent["error.type"] == "DeadlineExceeded"
     assert agent["stretto.wait.queue"] == pytest.approx(1)
     run = dict(processor.spans["invoke_workflow e"].attributes or {})
@@ -822,3 +818,58 @@ def test_ensemble_and_plan_are_not_changed_by_a_run() -> None:
 
     virtually(main())
     assert ensemble.plan() == before
+
+
+# What does not open or close
+
+
+class Stubborn:
+    """A layer that does not let itself be opened, or closed."""
+
+    def __init__(self, *, opening: float = 0, closing: float = 0) -> None:
+        self.opening, self.closing = opening, closing
+
+    async def __aenter__(self) -> None:
+        ends = asyncio.get_running_loop().time() + self.opening
+        while asyncio.get_running_loop().time() < ends:
+            with suppress(asyncio.CancelledError):
+                await asyncio.sleep(ends - asyncio.get_running_loop().time())
+
+    async def __aexit__(self, *exc: object) -> None:
+        await asyncio.sleep(self.closing)
+
+    async def __call__(self, call: Call, call_next: Next) -> Reply:
+        return await call_next(call)
+
+
+def test_a_layer_that_never_closes_does_not_hold_the_run() -> None:
+    async def main() -> None:
+        run = await Runner(middleware=[Stubborn(closing=1e6)]).run(Agent("a", function=says("x")), "x")
+        assert (run.status, run.output) == ("completed", "x")
+        assert asyncio.get_running_loop().time() == pytest.approx(CLOSING)
+
+    virtually(main())
+
+
+def test_a_cancelled_awaiter_waits_for_a_layer_that_never_closes_no_longer_than_the_grace() -> None:
+    async def main() -> None:
+        run = Runner(middleware=[Stubborn(closing=1e6)]).start(Agent("a", function=hang), "x")
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(2):
+                await run
+        assert statuses(run) == {"a": "cancelled"}
+        assert asyncio.get_running_loop().time() == pytest.approx(3)
+
+    virtually(main())
+
+
+def test_a_cancelled_awaiter_waits_for_a_layer_that_never_opens_no_longer_than_the_grace() -> None:
+    async def main() -> None:
+        run = Runner(middleware=[Stubborn(opening=100)]).start(Agent("a", function=hang), "x")
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(2):
+                await run
+        assert statuses(run) == {"a": "skipped"}
+        assert asyncio.get_running_loop().time() == pytest.approx(3)
+
+    virtually(main())

@@ -166,7 +166,7 @@ async def test_a_failure_to_close_is_logged_and_the_others_are_closed(caplog: py
     held = await lifetimes.open([first, second])
     with caplog.at_level(logging.ERROR, logger="stretto"):
         await lifetimes.close(held)
-    assert caplog.messages == ["closing Thing failed"]
+    assert caplog.messages == ["closing Thing failed: OSError"]
     assert second.events == OPENED + CLOSED
 
 

@@ -32,6 +32,7 @@ async def full() -> Outcome:
         messages=({"role": "assistant", "content": "x"},),
         reply=Reply("x", tool_calls=(ToolCall("1", "f"),), usage=Usage(1, 2), headers={"x-a": "1"}, raw=object()),
         error=ValueError("bad"),
+        reason="bad",
         attempts=(attempt,),
         waits=(Wait("slot", "key", 1.0, 2.0),),
         usage=Usage(1, 2),
@@ -144,7 +145,7 @@ def test_what_json_cannot_hold_becomes_its_text(value: Any, expected: Any) -> No
 
 
 def test_plain_data_of_a_call_error_has_its_attributes() -> None:
-    data = error_dict(Overloaded("busy", status=503))
+    data = error_dict(Overloaded("busy", status=503), "")
     assert data is not None
     assert (data["type"], data["message"], data["status"]) == ("Overloaded", "busy", 503)
-    assert error_dict(None) is None
+    assert error_dict(None, "") is None

@@ -151,7 +151,7 @@ def test_an_agent_that_swallows_its_cancel_is_abandoned_after_the_grace() -> Non
         )
         assert clock() == pytest.approx(7)
         assert run["a"].status == "timed_out"
-        assert run["a"].reason == "the run's clock of 5 s ran out; it did not end within 2 s and was abandoned"
+        assert run["a"].reason == "the clock of the run (5 s) ran out; it did not end within 2 s and was abandoned"
         assert isinstance(run["a"].error, DeadlineExceeded)
         await asyncio.sleep(3600)
         assert run["a"].status == "timed_out"  # what it gives later counts no more
