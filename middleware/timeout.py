@@ -6,7 +6,7 @@ Innermost: it bounds each attempt, from sending to the last byte. Outside of `Re
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from stretto.call import Call, Emit
 from stretto.contract import Next
@@ -32,14 +32,14 @@ class Timeout:
     """
 
     total: float | None = None
-    first_token: float | None = None
-    idle: float | None = 30
-    name: str = "timeout"
+    first_token: float | None = field(default=None, kw_only=True)
+    idle: float | None = field(default=30, kw_only=True)
+    name: str = field(default="timeout", kw_only=True)
     kinds = ("llm", "script", "function")
 
     def __post_init__(self) -> None:
-        for field in ("total", "first_token", "idle"):
-            check_seconds(f"Timeout.{field}", getattr(self, field))
+        for name in ("total", "first_token", "idle"):
+            check_seconds(f"Timeout.{name}", getattr(self, name))
 
     async def __call__(self, call: Call, call_next: Next) -> Reply:
         streamed = call.emit is not None and not (self.first_token is None and self.idle is None)

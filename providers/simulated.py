@@ -83,7 +83,7 @@ def _read(model: str) -> _Script:
     return _Script(**known)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Simulated:
     """A provider that answers by the model's name; a name without any known part echoes.
 

@@ -34,6 +34,7 @@ import stretto
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 TARGETS = set(re.findall(r"^([a-z][\w-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+MODEL = re.findall(r"^([\w-]+)==", (ROOT / "requirements" / "model.txt").read_text(), re.MULTILINE)
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
@@ -107,8 +108,9 @@ def command(line: str, words: list[str], where: str) -> None:
         case ["make", *targets]:
             assert set(targets) <= TARGETS, where
         case [("pip" | "uv"), *rest] | [("python" | "python3"), "-m", "pip", *rest]:
-            (wanted,) = (word for word in rest if word.startswith(PROJECT["name"]))
-            extras = re.fullmatch(rf"{PROJECT['name']}(?:\[([\w,]+)\])?", wanted)
+            if rest[-1] in MODEL:
+                return
+            extras = re.fullmatch(rf"(?:{PROJECT['name']}|\.)(?:\[([\w,]+)\])?", rest[-1])
             assert extras, where
             assert set(filter(None, (extras[1] or "").split(","))) <= PROJECT["optional-dependencies"].keys(), where
         case [("git" | "cd" | "export"), *_]:

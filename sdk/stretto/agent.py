@@ -8,10 +8,12 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, fields
+from inspect import iscoroutinefunction
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 from . import marks
+from .contract import check_layer
 from .errors import ConfigError
 from .params import check_params
 from .secret import Secret
@@ -92,6 +94,8 @@ class Agent:
             put(self, "api_key", Secret(key))
         if self.middleware is not None:
             put(self, "middleware", listed("middleware", self.middleware, "layers", agent=self.name))
+            for layer in self.middleware:
+                check_layer(layer)
 
     def _refuse(self, key: str, bound: str, value: Any) -> None:
         raise ConfigError(f"{key} must be {bound}, got {value!r}", agent=self.name, key=key)
@@ -160,6 +164,8 @@ def _check_kind(agent: Agent) -> None:
 def _check_texts(agent: Agent) -> None:
     for key in ("system_prompt", "prompt", "when", "api_key_env"):
         value = getattr(agent, key)
+        if key == "prompt" and iscoroutinefunction(value):
+            raise ConfigError("prompt must be a plain function: it is not awaited", agent=agent.name, key=key)
         if value is None or (key == "prompt" and callable(value)):
             continue
         if not isinstance(value, str):

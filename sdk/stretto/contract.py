@@ -10,9 +10,14 @@ import re
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from .errors import ConfigError
+
 if TYPE_CHECKING:
     from .call import Call
     from .reply import Reply
+
+
+KINDS = ("llm", "script", "function")
 
 
 @runtime_checkable
@@ -43,6 +48,23 @@ class Middleware(Protocol):
 def snake_case(name: str) -> str:
     """Give `ConcurrencyLimit` as `concurrency_limit`."""
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
+
+
+def check_layer(layer: Any) -> None:
+    """Refuse what cannot be a layer.
+
+    Raises:
+        ConfigError: says what came instead.
+    """
+    if isinstance(layer, type):
+        message = f"{layer.__name__} is a class: put an instance into the stack, {layer.__name__}(...)"
+        raise ConfigError(message, key="middleware")
+    if not callable(layer):
+        raise ConfigError(f"a layer must be callable as layer(call, call_next), got {layer!r}", key="middleware")
+    kinds: Any = getattr(layer, "kinds", ())
+    if isinstance(kinds, str) or not set(kinds) <= set(KINDS):
+        message = f"kinds of the layer {type(layer).__name__} must be a tuple of {', '.join(KINDS)}, got {kinds!r}"
+        raise ConfigError(message, key="kinds")
 
 
 def layer_name(layer: Middleware) -> str:

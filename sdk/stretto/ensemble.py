@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from . import marks
 from .agent import AGENT_KEYS, Agent, listed
+from .contract import check_layer
 from .errors import ConfigError
 from .inputs import check_input
 from .plan import Plan, plan
@@ -77,7 +78,10 @@ class Ensemble:
                 raise ConfigError(f"agents must be a list of Agent, got {type(agent).__name__} in it", key="agents")
         _choice("schedule", self.schedule, ("phases", "ready"))
         _choice("on_failure", self.on_failure, ("continue", "fail_fast"))
-        if isinstance(self.composer, str):
+        _of_kind("description", self.description, str)
+        _of_kind("model", self.model, str, type(None))
+        _of_kind("settings", self.settings, Settings, type(None))
+        if not callable(self.composer):
             _choice("composer", self.composer, tuple(COMPOSERS))
         if self.schedule == "ready" and self.settings is not None and self.settings.phase_timeout is not None:
             raise ConfigError("phase_timeout needs schedule='phases': with 'ready' a phase has no end of its own")
@@ -85,6 +89,8 @@ class Ensemble:
         defaults = _checked_defaults(self.defaults)
         object.__setattr__(self, "agents", tuple(_completed(agent, defaults, self.model) for agent in agents))
         object.__setattr__(self, "middleware", listed("middleware", self.middleware, "layers"))
+        for layer in self.middleware:
+            check_layer(layer)
 
     def plan(self) -> Plan:
         """Divide the agents into phases; nothing is called.
@@ -126,6 +132,12 @@ class Ensemble:
         return Runner().run_sync(self, input, **options)
 
 
+def _of_kind(key: str, value: Any, *kinds: type) -> None:
+    if not isinstance(value, kinds):
+        names = " or ".join("None" if kind is type(None) else kind.__name__ for kind in kinds)
+        raise ConfigError(f"{key} must be of type {names}, got {value!r}", key=key)
+
+
 def _choice(key: str, value: Any, choices: tuple[str, ...]) -> None:
     if value not in choices:
         nearest = next(iter(get_close_matches(str(value), choices, 1)), None)
@@ -150,6 +162,8 @@ def _checked_defaults(defaults: Any) -> dict[str, Any]:
 
 def _completed(agent: Agent, defaults: Mapping[str, Any], model: str | None) -> Agent:
     changes = {key: value for key, value in defaults.items() if getattr(agent, key) is None}
+    if agent.on_dependency_failure is None:
+        changes.setdefault("on_dependency_failure", "skip")
     if agent.function is not None:
         changes.pop("model", None)
     if agent.model is not None:

@@ -71,12 +71,13 @@ class Outcome:
         """The result.
 
         Raises:
-            NoResult: when the agent was skipped or cancelled.
-            BaseException: the agent's own error, when it failed or timed out.
+            NoResult: when the agent was skipped or cancelled, or raised what is no Exception (SystemExit): that would
+                end the caller instead.
+            Exception: the agent's own error, when it failed or timed out.
         """
         if self.status == "ok":
             return self.value
-        if self.error is not None and self.status in ("failed", "timed_out"):
+        if isinstance(self.error, Exception) and self.status in ("failed", "timed_out"):
             raise self.error
         raise NoResult(self.agent, self.status, self.reason)
 

@@ -76,6 +76,10 @@ def check_params(params: Any, *, agent: str | None = None) -> None:
     for name in CALL_FIELDS:
         if name in params and not is_mapping(params[name]):
             raise ConfigError(f"params.{name} must be a mapping", agent=agent, key=f"params.{name}")
+    for name in params.get("extra_body", ()):
+        if name in _BELONGS_ELSEWHERE:
+            message = f"params.extra_body must not hold {name}: use {_BELONGS_ELSEWHERE[name]}"
+            raise ConfigError(message, agent=agent, key="params.extra_body")
     for header in params.get("extra_headers", ()):
         if str(header).strip().lower() in _KEY_HEADERS:
             message = f"params.extra_headers must not hold {header}: use the agent's `api_key` or `api_key_env`"

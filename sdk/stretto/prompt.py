@@ -63,14 +63,21 @@ def compose(agent: Agent, given: Any, outcomes: Mapping[str, Outcome], composer:
 
     Raises:
         InvalidOutput: when a mark names a field that the value does not have.
+        TypeError: when a function for prompts gives no text.
     """
     results = {name: outcomes[name] for name in agent.depends_on if name in outcomes}
     bare = Inputs(as_text(given), given, results, metadata, agent.name)
     if isinstance(agent.prompt, str):
         return replace(bare, text=_filled(agent.prompt, bare, outcomes))
-    text = composer(bare)
+    text = _text(composer(bare), "the composer")
     composed = bare if text is bare.text else replace(bare, text=text)
-    return composed if agent.prompt is None else replace(composed, text=agent.prompt(composed))
+    return composed if agent.prompt is None else replace(composed, text=_text(agent.prompt(composed), "prompt"))
+
+
+def _text(value: Any, what: str) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{what} must give a text, got {type(value).__name__}")
+    return value
 
 
 def system(agent: Agent, inputs: Inputs, outcomes: Mapping[str, Outcome]) -> str | None:

@@ -288,15 +288,17 @@ class Run:
         """Do nothing when the run is ok.
 
         Raises:
-            BaseExceptionGroup: of the errors of the agents that make the run not ok; an ExceptionGroup where all are
-                exceptions.
+            ExceptionGroup: of the errors of the agents that make the run not ok; a StrettoError stands for an agent
+                that was skipped or cancelled, or that raised what is no Exception.
         """
-        errors: list[BaseException] = []
+        errors: list[Exception] = []
         for outcome in self.failed:
             error = outcome.error
-            errors.append(error if error is not None else StrettoError(f"{outcome.agent}: {outcome.reason}"))
+            if not isinstance(error, Exception):
+                error = StrettoError(f"{outcome.agent}: {outcome.reason}")
+            errors.append(error)
         if errors:
-            raise BaseExceptionGroup(f"{len(errors)} agents of {self.ensemble.name!r} have no result", errors)
+            raise ExceptionGroup(f"{len(errors)} agents of {self.ensemble.name!r} have no result", errors)
 
     def to_dict(self, format: Literal["stretto"] = "stretto") -> dict[str, Any]:
         """Give the run as plain data that `json.dumps` takes.

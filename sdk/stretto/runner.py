@@ -5,10 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-import threading
-from collections.abc import Coroutine, Iterable, Mapping, Sequence
-from contextlib import suppress
-from contextvars import copy_context
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -26,7 +23,10 @@ from .per_loop import PerLoop
 from .prompt import COMPOSERS
 from .routing import Routing
 from .run import Run
-from .settings import Settings
+from .settings import Settings, check_seconds
+from .shapes import is_mapping
+from .sync import waited_for
+from .usage import Price
 from .work import Desk
 
 if TYPE_CHECKING:
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
     from .call import Kind
     from .contract import Middleware, Next
-    from .usage import Price
 
 # Layers and providers may be shared by runners, so what is open is counted in one place.
 _LIFETIMES = Lifetimes()
@@ -67,6 +66,7 @@ class Runner:
         capture_content: bool | None = None,
     ) -> None:
         self._stack = layers.checked(layers.default_stack() if middleware is None else middleware)
+        _check_types(providers, settings, prices, capture_content)
         self._settings = settings if settings is not None else Settings()
         captured = telemetry.captures_content(os.environ) if capture_content is None else capture_content
         self._routing = Routing(providers, trusted_origins, prices, os.environ, captured)
@@ -101,6 +101,9 @@ class Runner:
         ensemble = _ensemble(work)
         plan = ensemble.plan()
         settings = self._settings.over(ensemble.settings)
+        check_seconds("timeout", timeout)
+        if metadata is not None and not is_mapping(metadata):
+            raise ConfigError(f"metadata must be a mapping, got {metadata!r}", key="metadata")
         if timeout is not None:
             settings = Settings(run_timeout=timeout).over(settings)
         if ensemble.schedule == "ready" and settings.phase_timeout is not None:
@@ -128,7 +131,7 @@ class Runner:
             pipelines=_pipelines(ensemble, stacks),
             lifetimes=_LIFETIMES,
             held=_held(ensemble, stacks, routing),
-            warnings=(*plan.warnings, *_unbounded(ensemble, stacks, settings)),
+            warnings=(*plan.warnings, *_unbounded(ensemble, stacks, settings), *_unasked(ensemble, input, inputs)),
         )
         run = Run(drive, tuple(layers.names(self._stack)))
         runs = self._runs.get()
@@ -207,7 +210,7 @@ class Runner:
         """
 
         main = self.run(work, input, inputs=inputs, timeout=timeout, metadata=metadata)
-        return _in_another_thread(main) if _loop_runs() else asyncio.run(main)
+        return waited_for(main)
 
     async def __aenter__(self) -> Runner:
         self._held.get().append(await _LIFETIMES.open(self._stack))
@@ -233,6 +236,26 @@ class Runner:
         for run in runs:
             await run.wait()
         await _LIFETIMES.close(self._held.get().pop())
+
+
+def _check_types(providers: Any, settings: Any, prices: Any, capture_content: Any) -> None:
+    for key, value in (("providers", providers), ("prices", prices)):
+        if value is not None and not is_mapping(value):
+            raise ConfigError(f"{key} must be a mapping, got {value!r}", key=key)
+    given: dict[str, Any] = dict(prices or {})
+    for pattern, price in given.items():
+        if not isinstance(price, Price):
+            raise ConfigError(f"the price of {pattern!r} must be a Price, got {price!r}", key="prices")
+    given = dict(providers or {})
+    for prefix, provider in given.items():
+        if not callable(provider) or isinstance(provider, type):
+            message = f"the provider of {prefix!r} must be callable as provider(call), got {provider!r}"
+            raise ConfigError(message, key="providers")
+    if not isinstance(settings, Settings | None):
+        raise ConfigError(f"settings must be Settings, got {settings!r}", key="settings")
+    if not isinstance(capture_content, bool | None):
+        message = f"capture_content must be True, False or None, got {capture_content!r}"
+        raise ConfigError(message, key="capture_content")
 
 
 def _ensemble(work: Ensemble | Agent) -> Ensemble:
@@ -289,53 +312,8 @@ def _unbounded(ensemble: Ensemble, stacks: Mapping[str, layers.Stack], settings:
     )
 
 
-def _loop_runs() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
-
-
-def _in_another_thread(main: Coroutine[Any, Any, Run]) -> Run:
-    result: list[Run] = []
-    errors: list[BaseException] = []
-    begun: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]]] = []
-    stopped, ended = threading.Event(), threading.Event()
-
-    async def stoppable() -> Run:
-        task = asyncio.current_task()
-        assert task is not None
-        begun.append((asyncio.get_running_loop(), task))
-        if stopped.is_set():
-            main.close()
-            raise asyncio.CancelledError
-        return await main
-
-    def body() -> None:
-        try:
-            result.append(asyncio.run(stoppable()))
-        except BaseException as error:  # noqa: BLE001 - raised below, in the caller's thread
-            errors.append(error)
-        finally:
-            ended.set()
-
-    context = copy_context()  # the caller's span is the run's parent
-    thread = threading.Thread(target=context.run, args=(body,), name="stretto:run_sync")
-    try:
-        thread.start()
-        ended.wait()  # not join: after a Ctrl-C that takes the thread for ended (CPython 3.11)
-    except RuntimeError:  # no thread could be started
-        main.close()
-        raise
-    except BaseException:  # Ctrl-C in a notebook: nothing runs on
-        stopped.set()
-        for loop, task in begun:
-            with suppress(RuntimeError):  # the loop was closed meanwhile
-                loop.call_soon_threadsafe(task.cancel)
-        ended.wait()
-        raise
-    thread.join()
-    if errors:
-        raise errors[0]
-    return result[0]
+def _unasked(ensemble: Ensemble, input: Any, inputs: Mapping[str, Any] | None) -> tuple[str, ...]:
+    if input is not None or inputs or ensemble.default_input is not None:
+        return ()
+    empty = [a.name for a in ensemble.agents if a.model and a.prompt is None and not a.depends_on]
+    return tuple(f"agent {name!r}: the run has no input, so it is asked nothing" for name in empty)

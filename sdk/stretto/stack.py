@@ -11,7 +11,7 @@ from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 from .boundary import send
-from .contract import layer_kinds, layer_name, snake_case
+from .contract import check_layer, layer_kinds, layer_name, snake_case
 from .errors import ConfigError
 
 if TYPE_CHECKING:
@@ -35,7 +35,6 @@ ORDER = (
 DEFAULT = ("trace", "retry", "concurrency_limit", "rate_limit", "timeout")
 _RETRY = ORDER.index("retry")
 
-KINDS = ("llm", "script", "function")
 
 Stack = tuple["Middleware", ...]
 
@@ -64,22 +63,6 @@ def shipped_layer(name: str) -> Any:
     """Find the class of a shipped layer by its name in the table."""
     module = import_module(f"stretto.middleware.{name}")
     return next(value for key, value in vars(module).items() if snake_case(key) == name and isinstance(value, type))
-
-
-def check_layer(layer: Any) -> None:
-    """Refuse what cannot be a layer.
-
-    Raises:
-        ConfigError: says what came instead.
-    """
-    if isinstance(layer, type):
-        raise ConfigError(f"{layer.__name__} is a class: put an instance into the stack, {layer.__name__}(...)")
-    if not callable(layer):
-        raise ConfigError(f"a layer must be callable as layer(call, call_next), got {layer!r}", key="middleware")
-    kinds: Any = getattr(layer, "kinds", ())
-    if isinstance(kinds, str) or not set(kinds) <= set(KINDS):
-        message = f"kinds of the layer {type(layer).__name__} must be a tuple of {', '.join(KINDS)}, got {kinds!r}"
-        raise ConfigError(message, key="kinds")
 
 
 def names(stack: Sequence[Middleware]) -> list[str]:

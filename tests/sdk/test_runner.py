@@ -50,8 +50,8 @@ class Resource:
         ({"inputs": {"aa": "x"}}, "did you mean 'a'"),
         ({"inputs": {"a": object()}}, "input must be"),
         ({"input": {1, 2}}, "input must be"),
-        ({"timeout": 0}, "run_timeout must be seconds above 0"),
-        ({"timeout": float("nan")}, "run_timeout must be seconds above 0"),
+        ({"timeout": 0}, "timeout must be seconds above 0"),
+        ({"timeout": float("nan")}, "timeout must be seconds above 0"),
     ],
 )
 def test_start_refuses_what_is_wrong(options: dict[str, Any], match: str) -> None:
