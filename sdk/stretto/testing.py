@@ -173,19 +173,17 @@ class Answers:
     """A provider that gives the answers it was made with, in order; the last one again and again.
 
     Args:
-        answers: a text or a `Reply`, an error to raise, or a number of seconds to wait before the next one.
+        answers: a text or a `Reply`, an error to raise, or a number of seconds to wait before the next one; after a
+            number at the end comes "ok".
 
     Attributes:
         calls: the calls that reached it, in order.
-
-    Raises:
-        ValueError: at construction, when the last one is a number: it would wait for ever.
     """
 
     def __init__(self, *answers: str | Reply | BaseException | float) -> None:
-        if answers and isinstance(answers[-1], (int, float)):
-            raise ValueError(f"the last of the Answers must not be seconds to wait, got {answers[-1]!r}")
-        self._answers: list[str | Reply | BaseException | float] = list(answers) or ["ok"]
+        self._answers: list[str | Reply | BaseException | float] = list(answers)
+        if not answers or isinstance(answers[-1], (int, float)):
+            self._answers.append("ok")
         self.calls: list[Call] = []
 
     async def __call__(self, call: Call) -> Reply:

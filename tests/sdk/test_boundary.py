@@ -609,3 +609,30 @@ async def only(events: AsyncIterator[Any], kind: str) -> AsyncIterator[Any]:
 
 def test_an_attempt_that_was_never_sent_has_no_number() -> None:
     assert (Attempt().number, Attempt().started) == (0, None)
+
+
+def test_what_is_reported_of_a_users_own_error_has_no_key_and_the_error_stays_as_it_is() -> None:
+    mine = ValueError("with sk-abcdefgh123")
+
+    def function(inputs: Inputs) -> str:
+        raise mine
+
+    async def main() -> None:
+        run = await Runner(middleware=[]).run(Agent("f", function=function), "x")
+        assert str(mine) == "with sk-abcdefgh123"
+        assert run["f"].error is mine
+        assert "sk-abcdefgh123" not in str(run.to_dict())
+        assert run.to_dict()["outcomes"]["f"]["attempts"][0]["error"]["message"] == "ValueError: with [redacted]"
+
+    virtually(main())
+
+
+def test_a_call_error_of_a_layer_loses_keys_too() -> None:
+    async def refuses(call: Call, call_next: Next) -> Reply:
+        raise RateLimited("of sk-abcdefgh123", reason="Bearer abcdefghijk")
+
+    async def main() -> None:
+        run = await Runner(middleware=[refuses]).run(Agent("a", model="simulated/echo"), "x")
+        assert "abcdefgh" not in f"{run['a'].error} {run['a'].reason} {run.to_dict()}"
+
+    virtually(main())

@@ -95,3 +95,9 @@ def test_a_header_that_carries_a_key_is_refused_with_the_field_where_the_key_bel
         check_params({"extra_headers": {header: "k-1234567"}}, agent="a")
     assert caught.value.key == "params.extra_headers"
     assert "k-1234567" not in str(caught.value)
+
+
+def test_the_body_steers_the_client_no_more_than_the_parameters_do() -> None:
+    with pytest.raises(ConfigError, match="extra_body must not hold api_base: use the agent's `base_url`"):
+        check_params({"extra_body": {"api_base": "http://elsewhere"}}, agent="a")
+    check_params({"extra_body": {"guided_choice": ["a", "b"]}}, agent="a")

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from stretto.agent import Agent
-from stretto.errors import InvalidOutput, Overloaded
+from stretto.errors import ConfigError, InvalidOutput, Overloaded
 from stretto.inputs import Inputs
 from stretto.outcome import Outcome, Status
 from stretto.prompt import COMPOSERS, blocks, compose, llm_orc, plain, system
+from stretto.runner import Runner
 
 
 def ok(name: str, value: Any) -> Outcome:
@@ -143,3 +144,17 @@ def test_a_system_prompt_has_marks_too() -> None:
 def test_without_a_system_prompt_there_is_none() -> None:
     agent = Agent("me", model="simulated/echo")
     assert system(agent, compose(agent, "x", {}, plain, {}), {}) is None
+
+
+@pytest.mark.parametrize("answer", [5, None, b"x"])
+def test_a_prompt_function_that_gives_no_text_fails_its_agent(answer: Any) -> None:
+    run = Runner().run_sync(Agent("a", model="simulated/echo", prompt=lambda inputs: answer), "x")
+    assert (run["a"].status, "prompt must give a text" in run["a"].reason) == ("failed", True)
+
+
+def test_a_prompt_function_that_would_have_to_be_awaited_is_refused() -> None:
+    async def prompt(inputs: Inputs) -> str:
+        return "x"
+
+    with pytest.raises(ConfigError, match="it is not awaited"):
+        Agent("a", model="simulated/echo", prompt=prompt)  # type: ignore[arg-type]

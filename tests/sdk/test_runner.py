@@ -15,6 +15,7 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, get_c
 
 from stretto import Agent, Call, ConfigError, Ensemble, Inputs, Next, Reply, Run, Runner, Settings, default_stack
 from stretto.middleware import ConcurrencyLimit, RateLimit, Retry
+from stretto.providers import Simulated
 from stretto.usage import Price, Usage
 from watched import an_ensemble, clock, fails, hang, says, statuses, stubborn, virtually, watched
 
@@ -573,5 +574,32 @@ def test_a_run_of_providers_that_share_an_object_opens_it_once() -> None:
         run = await runner.run(an_ensemble(Agent("a", model="p/p"), Agent("b", model="q/q")), "x")
         assert provider.said == ["open", "close"]
         assert statuses(run) == {"a": "ok", "b": "ok"}
+
+    virtually(main())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"settings": {}}, "settings must be Settings"),
+        ({"prices": {"simulated/*": 1}}, "the price of 'simulated/\\*' must be a Price"),
+        ({"prices": [1]}, "prices must be a mapping"),
+        ({"providers": [1]}, "providers must be a mapping"),
+        ({"providers": {"x": Simulated}}, "the provider of 'x' must be callable"),
+        ({"capture_content": "x"}, "capture_content must be True, False or None"),
+    ],
+)
+def test_a_runner_refuses_what_it_cannot_use(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Runner(**options)
+
+
+def test_a_run_without_any_input_is_warned_of() -> None:
+    async def main() -> None:
+        agents = [Agent("asked", model="simulated/echo", prompt="Say x."), Agent("silent", model="simulated/echo")]
+        run = await Runner().run(Ensemble("e", agents))
+        assert "agent 'silent': the run has no input, so it is asked nothing" in run.warnings
+        assert not any("'asked': the run has no input" in warning for warning in run.warnings)
+        assert not any("no input" in warning for warning in (await Runner().run(Ensemble("e", agents), "x")).warnings)
 
     virtually(main())

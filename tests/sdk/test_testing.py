@@ -234,9 +234,12 @@ def test_an_error_that_is_given_twice_is_two_errors_of_its_own_class() -> None:
     virtual_time(main())
 
 
-def test_seconds_as_the_last_answer_are_refused() -> None:
-    with pytest.raises(ValueError, match="must not be seconds to wait, got 3"):
-        Answers("x", 3)
+def test_after_seconds_as_the_last_answer_comes_ok() -> None:
+    async def main() -> None:
+        reply = await Stack(provider=Answers(3))(a_call())
+        assert (reply.text, asyncio.get_running_loop().time()) == ("ok", 3)
+
+    virtual_time(main())
 
 
 # Stack
