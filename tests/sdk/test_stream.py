@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-
 import pytest
 
 from stretto import Agent, Call, Delta, Reply, Runner, Secret, ToolCall
