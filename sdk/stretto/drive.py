@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from .call import Endpoint
 from .chronicle import Chronicle
 from .clock import now
 from .errors import ConfigError, DeadlineExceeded
+from .lifetimes import bounded
 from .outcome import Outcome
 from .phase import Start, fail_started, one_by_one, together
 from .supervisor import Stop, Supervisor
@@ -102,7 +103,7 @@ class Drive:
         try:
             if self.stopped is not None:
                 raise asyncio.CancelledError
-            if await self._bounded(self._open(held), math.inf, cancel=True):
+            if await bounded(self._open(held), math.inf, self.settings.cancel_grace, cancel=True):
                 raise asyncio.CancelledError
             timer = self._start_clock()
             self._under_way = True
@@ -122,7 +123,7 @@ class Drive:
                 timer.cancel()
             self.skip_the_rest()
             seconds = CLOSING if self.stopped is None else self.settings.cancel_grace
-            await self._bounded(self._lifetimes.close(held), seconds, cancel=False)
+            await bounded(self._lifetimes.close(held), seconds, self.settings.cancel_grace, cancel=False)
 
     async def _open(self, held: list[Any]) -> None:
         """Open what the run uses, and let its providers prepare."""
@@ -333,32 +334,3 @@ class Drive:
                 supervisor = self._supervisors.get(name) or self._supervise([name])[0]
                 reason = (self.stopped or _CANCELLED).reason
                 supervisor.end(supervisor.outcome("skipped", reason=f"it never got a place: {reason}"))
-
-    async def _bounded(self, work: Coroutine[Any, Any, None], seconds: float, *, cancel: bool) -> bool:
-        """Await foreign work of the run's own; what has not ended in time is abandoned.
-
-        Args:
-            work: opening or closing layers and providers.
-            seconds: that it has; once this is cancelled it has the grace at most.
-            cancel: a cancel ends the work at once.
-
-        Raises:
-            Exception: of the work.
-        """
-        task, loop, cancelled = asyncio.ensure_future(work), asyncio.get_running_loop(), False
-        ends = loop.time() + seconds
-        while not task.done():
-            try:
-                await asyncio.wait([task], timeout=None if ends == math.inf else max(0.0, ends - loop.time()))
-            except asyncio.CancelledError:  # may come again and again
-                if not cancelled:
-                    cancelled, ends = True, min(ends, loop.time() + self.settings.cancel_grace)
-                    task.cancel() if cancel else None
-                continue
-            if not task.done():
-                task.cancel()
-                _log.warning("run %s: opening or closing what it uses did not end", self.desk.run_id)
-                break
-        if task.done() and not task.cancelled():
-            task.result()
-        return cancelled

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+import math
+from collections.abc import Coroutine, Iterable
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -91,3 +92,38 @@ class Lifetimes:
         known = self._opened.get()
         if not opened.users and known.get(id(thing), (None,))[0] is opened:  # not what came after it
             del known[id(thing)]
+
+
+async def bounded(work: Coroutine[Any, Any, None], seconds: float, grace: float, *, cancel: bool) -> bool:
+    """Await the opening or closing of what is not ours; what has not ended in time is abandoned.
+
+    Args:
+        work: what to await.
+        seconds: that it has; inf: no bound.
+        grace: seconds that it has at most once this is cancelled.
+        cancel: a cancel of this cancels the work at once.
+
+    Returns:
+        Whether this was cancelled meanwhile; it may be so any number of times.
+
+    Raises:
+        Exception: of the work.
+    """
+    task, loop, cancelled = asyncio.ensure_future(work), asyncio.get_running_loop(), False
+    ends = loop.time() + seconds
+    while not task.done():
+        try:
+            await asyncio.wait([task], timeout=None if ends == math.inf else max(0.0, ends - loop.time()))
+        except asyncio.CancelledError:
+            if not cancelled:
+                cancelled, ends = True, min(ends, loop.time() + grace)
+                if cancel:
+                    task.cancel()
+            continue
+        if not task.done():
+            task.cancel()
+            _log.warning("opening or closing what a run uses did not end in time, and was abandoned")
+            break
+    if task.done() and not task.cancelled():
+        task.result()
+    return cancelled

@@ -100,27 +100,22 @@ class Runner:
         asyncio.get_running_loop()
         ensemble = _ensemble(work)
         plan = ensemble.plan()
-        settings = self._settings.over(ensemble.settings)
-        check_seconds("timeout", timeout)
+        settings = self._merged(ensemble, timeout)
         if metadata is not None and not is_mapping(metadata):
             raise ConfigError(f"metadata must be a mapping, got {metadata!r}", key="metadata")
-        if timeout is not None:
-            settings = Settings(run_timeout=timeout).over(settings)
-        if ensemble.schedule == "ready" and settings.phase_timeout is not None:
-            raise ConfigError("phase_timeout needs schedule='phases': with 'ready' a phase has no end of its own")
         routing = self._routing.over(ensemble.prices)
         stacks = self._stacks(ensemble)
+        run_id = secrets.token_hex(8)
         desk = Desk(
-            run_id=secrets.token_hex(8),
+            run_id=run_id,
             ensemble=ensemble.name,
             metadata=MappingProxyType(dict(metadata or {})),
             services=routing,
             composer=COMPOSERS[ensemble.composer] if isinstance(ensemble.composer, str) else ensemble.composer,
             input=ensemble.default_input if input is None else input,
-            log=EventLog(""),
+            log=EventLog(run_id),
             stream=stream,
         )
-        desk.log.run_id = desk.run_id
         drive = Drive(
             ensemble,
             plan,
@@ -138,6 +133,15 @@ class Runner:
         runs.add(run)
         run.on_end(runs.discard)
         return run
+
+    def _merged(self, ensemble: Ensemble, timeout: float | None) -> Settings:
+        check_seconds("timeout", timeout)
+        settings = self._settings.over(ensemble.settings)
+        if timeout is not None:
+            settings = Settings(run_timeout=timeout).over(settings)
+        if ensemble.schedule == "ready" and settings.phase_timeout is not None:
+            raise ConfigError("phase_timeout needs schedule='phases': with 'ready' a phase has no end of its own")
+        return settings
 
     def describe(self, work: Ensemble | Agent) -> dict[str, Any]:
         """Say what a run would do, as plain data: phases, agents with host and key, layers, settings, warnings.
