@@ -94,6 +94,7 @@ class Drive:
         self._phase_deadline: float | None = None
         self._task: asyncio.Task[None] | None = None
         self._under_way = False
+        self._cleaner = self._clean  # one object for ten thousand agents: the garbage collector walks each
 
     async def drive(self) -> None:
         """Run everything; whatever happens, every agent has an outcome afterwards."""
@@ -219,7 +220,7 @@ class Drive:
             record = Record()
             supervisor = Supervisor(agent, phase, timeout, self.settings.cancel_grace, self._ended, record)
             record.told = partial(self.chronicle.waits, supervisor)
-            supervisor.clean = self._clean
+            supervisor.clean = self._cleaner
             self._supervisors[name] = supervisor
             made.append(supervisor)
         return made
