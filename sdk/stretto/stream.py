@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from .clock import now
-from .reply import Delta
+from .reply import Delta, ToolCall
 
 if TYPE_CHECKING:
     from .call import Call
@@ -22,7 +22,7 @@ class Stream:
         call: whose pieces these are; what comes after its attempt has ended is dropped.
     """
 
-    __slots__ = ("_attempt", "_emit", "_held", "_record", "_redactor")
+    __slots__ = ("_attempt", "_calls", "_emit", "_held", "_record", "_redactor")
 
     def __init__(self, call: Call) -> None:
         assert call.emit is not None
@@ -32,6 +32,7 @@ class Stream:
         redactor = call.services.redactor if call.services is not None else None
         self._redactor = redactor if redactor is not None and redactor.knows_keys else None
         self._held: dict[str, str] = {}  # by kind of text
+        self._calls: dict[str, ToolCall] = {}  # of which arguments are held back
 
     async def __call__(self, delta: Delta) -> None:
         """Pass a piece on."""
@@ -57,7 +58,9 @@ class Stream:
         call = delta.tool_call
         if call is None:
             return delta
-        arguments = self._let_go(f"tool_call {call.index}", call.arguments)
+        kind = f"tool_call {call.index}"
+        self._calls[kind] = call
+        arguments = self._let_go(kind, call.arguments)
         return Delta(tool_call=replace(call, arguments=arguments))
 
     def _let_go(self, kind: str, piece: str) -> str:
@@ -73,7 +76,8 @@ class Stream:
     async def end(self) -> None:
         """Pass on what was held back: the reply is complete, so no key began there."""
         held, self._held = self._held, {}
-        if "reasoning" in held:
-            await self._emit(Delta(reasoning=held["reasoning"]))
-        if "text" in held:
-            await self._emit(Delta(text=held["text"]))
+        for kind, text in held.items():
+            if kind in self._calls:
+                await self._emit(Delta(tool_call=replace(self._calls[kind], arguments=text)))
+            else:
+                await self._emit(Delta(reasoning=text) if kind == "reasoning" else Delta(text=text))

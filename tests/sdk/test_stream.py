@@ -83,3 +83,19 @@ def test_a_key_in_headers_reasoning_and_tool_calls_is_taken_out() -> None:
         assert (reply.reasoning, reply.tool_calls[0].arguments, reply.headers) == (HIDDEN, HIDDEN, {"x-echo": HIDDEN})
 
     virtual_time(main())
+
+
+def test_arguments_that_end_like_a_key_begins_come_whole() -> None:
+    class Calls:
+        async def __call__(self, call: Call) -> Reply:
+            assert call.emit is not None
+            for piece in ("a ", "mon", "key"):
+                await call.emit(Delta(tool_call=ToolCall("1", "f", piece, 2)))
+            return Reply("", tool_calls=(ToolCall("1", "f", "a monkey"),))
+
+    async def main() -> None:
+        run = Runner(providers={"mine": Calls()}).start(agent(), "hi")
+        deltas = [event.delta.tool_call async for event in run.events() if isinstance(event, AgentDelta)]
+        assert "".join(each.arguments for each in deltas if each is not None) == "a monkey"
+
+    virtual_time(main())
