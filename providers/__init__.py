@@ -11,11 +11,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from stretto.providers.litellm import LiteLLM
     from stretto.providers.local import Local
+    from stretto.providers.openai_compatible import OpenAICompatible
     from stretto.providers.simulated import Simulated
 
-__all__ = ["LiteLLM", "Local", "Simulated"]
+__all__ = ["LiteLLM", "Local", "OpenAICompatible", "Simulated"]
 
-_HOME = {"LiteLLM": "litellm", "Local": "local", "Simulated": "simulated"}
+_HOME = {
+    "LiteLLM": "litellm",
+    "Local": "local",
+    "OpenAICompatible": "openai_compatible",
+    "Simulated": "simulated",
+}
 
 
 def __getattr__(name: str) -> Any:

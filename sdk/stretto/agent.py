@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 from . import marks
+from .address import check_base_url
 from .contract import check_layer
 from .errors import ConfigError
 from .params import check_params
@@ -125,27 +126,6 @@ def check_agent_name(name: Any) -> None:
         raise ConfigError(message, agent=name[:40], key="name")
     if any(unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp") for character in name):
         raise ConfigError("an agent's name must hold no control characters", agent=name, key="name")
-
-
-def check_base_url(url: Any, *, agent: str | None) -> None:
-    """Refuse an address that is not http(s), names no host, or carries user info.
-
-    Raises:
-        ConfigError: says which; the address is not repeated where it may hold a password.
-    """
-    from urllib.parse import urlsplit
-
-    try:
-        parts = urlsplit(url if isinstance(url, str) else "")
-        # What urlsplit drops or keeps, a client may read in another way: then the key's origin would be another one.
-        clear = isinstance(url, str) and not any(c <= " " or c in "\\\x7f" for c in url)
-        sound = clear and parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
-    except ValueError:
-        parts, sound = None, False
-    if isinstance(url, str) and "@" in (url if parts is None else parts.netloc):
-        raise ConfigError("base_url must not hold a user or password: give api_key", agent=agent, key="base_url")
-    if not sound:
-        raise ConfigError(f"base_url must be an http(s) address, got {url!r}", agent=agent, key="base_url")
 
 
 def _check_kind(agent: Agent) -> None:

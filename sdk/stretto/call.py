@@ -13,8 +13,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
-from urllib.parse import urlsplit
 
+from .address import origin
 from .attempt import Attempt, Record
 from .errors import ConfigError
 from .params import CALL_FIELDS, check_params
@@ -37,18 +37,6 @@ Work = Callable[["Call"], Awaitable[Reply]]
 CHARACTERS_PER_TOKEN = 4
 TOKENS_PER_MESSAGE = 4
 OUTPUT_TOKENS = 500
-
-
-def origin(url: str) -> str:
-    """Give scheme, host and port of an address: lower-case, the port always written out.
-
-    Raises:
-        ValueError: when the address has no valid host or port.
-    """
-    parts = urlsplit(url)
-    host = (parts.hostname or "").lower()
-    port = parts.port or {"http": 80, "https": 443}.get(parts.scheme, 0)
-    return f"{parts.scheme}://[{host}]:{port}" if ":" in host else f"{parts.scheme}://{host}:{port}"
 
 
 class LimitKey(NamedTuple):
@@ -78,10 +66,13 @@ class Endpoint:
     Args:
         base_url: http(s) address. None: the provider's own.
         api_key: None: without a key.
+        trusted: its origin is in `trusted_origins`, so that link-local and metadata addresses may be called. The core
+            says so; what else sets it is overruled.
     """
 
     base_url: str | None = None
     api_key: Secret | None = None
+    trusted: bool = field(default=False, compare=False)
     origin: str = field(init=False, repr=False)
     account: str = field(init=False, repr=False)
 
@@ -99,6 +90,10 @@ class Services(Protocol):
 
     def endpoint(self, model: str, given: Endpoint | None) -> Endpoint:
         """Complete an address and key for `model`."""
+        ...
+
+    def named(self, model: str, base_url: str | None) -> str:
+        """Give the model with its prefix."""
         ...
 
     def provider(self, model: str) -> Next:
@@ -197,11 +192,7 @@ class Call:
         if "messages" in changes:
             changes["messages"] = tuple(changes["messages"])
         if "model" in changes or "endpoint" in changes:
-            model: str = changes.get("model", self.model)
-            same = model.partition("/")[0] == self.model.partition("/")[0]
-            given: Endpoint | None = changes.get("endpoint", self.endpoint if same else None)
-            complete = self.services.endpoint(model, given) if self.services is not None else given
-            changes["endpoint"] = complete if complete is not None else Endpoint()
+            changes |= self._addressed(changes)
         unknown = changes.keys() - _FIELDS
         if unknown:
             raise TypeError(f"a Call has no field {sorted(unknown)[0]!r}")
@@ -210,6 +201,16 @@ class Call:
         for name in _FIELDS:
             object.__setattr__(new, name, changes[name] if name in changes else getattr(self, name))
         return new
+
+    def _addressed(self, changes: Mapping[str, Any]) -> dict[str, Any]:
+        """Complete model and endpoint; this call's own endpoint stays while the provider does."""
+        model: str = changes.get("model", self.model)
+        same = model.partition("/")[0] == self.model.partition("/")[0]
+        given: Endpoint | None = changes.get("endpoint", self.endpoint if same else None)
+        if self.services is not None:
+            model = self.services.named(model, given.base_url if given is not None else None)
+            given = self.services.endpoint(model, given)
+        return {"model": model, "endpoint": given if given is not None else Endpoint()}
 
     @property
     def limit_key(self) -> LimitKey:

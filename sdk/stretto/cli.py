@@ -131,7 +131,7 @@ def _is_piped() -> bool:
 
 
 def _origins(ctx: click.Context, option: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
-    from .agent import check_base_url
+    from .address import check_base_url
 
     for value in values:
         try:

@@ -16,9 +16,10 @@ from functools import cache
 from importlib import import_module
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urlsplit
 
-from .agent import check_base_url
-from .call import Endpoint, origin
+from .address import check_base_url, forbidden, origin
+from .call import Endpoint
 from .errors import ConfigError
 from .secret import Redactor, Secret
 from .usage import Price, Usage
@@ -30,7 +31,13 @@ if TYPE_CHECKING:
     from .contract import Next
 
 # Found by module path, so that a provider and what it imports load when a model first needs it.
-OWN = {"local": ("local", "Local"), "simulated": ("simulated", "Simulated")}
+OWN = {
+    "compatible": ("openai_compatible", "OpenAICompatible"),
+    "local": ("local", "Local"),
+    "simulated": ("simulated", "Simulated"),
+}
+_COMPATIBLE = "compatible"
+_HERE = ("local", "simulated")  # they call nobody
 LITELLM = ("litellm", "LiteLLM")
 _ALL = "*"  # litellm's one provider, for all its prefixes
 _KEY_VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*_API_KEY")
@@ -135,6 +142,18 @@ class Routing:
         other._price_of = {}
         return other
 
+    def named(self, model: str, base_url: str | None) -> str:
+        """Give the model with its prefix: with an address, one without a known prefix is `compatible/`."""
+        prefix, slash, _ = model.partition("/")
+        if base_url is None or (slash and (prefix in self._made or self._known(prefix))):
+            return model
+        return f"{_COMPATIBLE}/{model}"
+
+    def _known(self, prefix: str) -> bool:
+        if prefix in self._given or prefix in OWN or prefix in services() or _ALL in self._given:
+            return True
+        return prefix in _entry_points()
+
     def provider(self, model: str) -> Next:
         """Find the provider by the model's prefix; made once, at first use.
 
@@ -145,7 +164,8 @@ class Routing:
         found = self._made.get(prefix)
         if found is None:
             if not slash:
-                raise ConfigError(f"{model!r} names no provider: write 'provider/model'", key="model")
+                message = f"{model!r} names no provider: write 'provider/model', or give a base_url (OpenAI-style servers)"
+                raise ConfigError(message, key="model")
             found = self._made[prefix] = self._make(prefix, model)
         return found
 
@@ -155,19 +175,22 @@ class Routing:
         if prefix in OWN:
             shipped: Next = _shipped(*OWN[prefix])
             return shipped
-        point = entry_points("stretto.providers", (*OWN, "litellm")).get(prefix)
+        point = _entry_points().get(prefix)
         if point is not None:
             made: Next = point.load()()
             return made
-        if "*" in self._given:
-            return self._given["*"]
+        if _ALL in self._given:
+            return self._given[_ALL]
         if prefix in services():
             if _ALL not in self._made:
                 self._made[_ALL] = _shipped(*LITELLM)
             return self._made[_ALL]
         known = [*self._given, *OWN, *services()]
         nearest = next(iter(get_close_matches(prefix, known, 1)), None)
-        message = f"no provider is known for {model!r}: its part before the / must be a provider's name"
+        message = (
+            f"no provider is known for {model!r}: its part before the / must be a provider's name, or the agent needs "
+            "the base_url of an OpenAI-style server"
+        )
         raise ConfigError(message, key="model", nearest=nearest)
 
     def agent_endpoint(self, agent: Agent, *, key_needed: bool = True) -> Endpoint:
@@ -183,12 +206,18 @@ class Routing:
         secret = agent.api_key if isinstance(agent.api_key, Secret) else None
         given = Endpoint(agent.base_url, secret) if agent.base_url or secret else None
         try:
-            check = getattr(self.provider(agent.model or ""), "check", None)
+            model = self.model(agent)
+            endpoint = self._endpoint(model, given, agent.api_key_env, key_needed)
+            check = getattr(self.provider(model), "check", None)
             if check is not None:
-                check(agent.model)
-            return self._endpoint(agent.model or "", given, agent.api_key_env, key_needed)
+                check(model, endpoint)
+            return endpoint
         except ConfigError as error:
             raise ConfigError(error.message, agent=agent.name, key=error.key, nearest=error.nearest) from None
+
+    def model(self, agent: Agent) -> str:
+        """Give the model of an agent with its prefix."""
+        return self.named(agent.model or "", agent.base_url)
 
     def endpoint(self, model: str, given: Endpoint | None) -> Endpoint:
         """Complete an address and key for `model`.
@@ -220,6 +249,10 @@ class Routing:
             check_base_url(url, agent=None)
             own = {origin(known) for known in (service.url, own_url, *named) if known}
             trusted = origin(url) in own | self._trusted
+            host = urlsplit(url).hostname or ""
+            if forbidden(host) and origin(url) not in self._trusted:
+                message = f"{host} is a link-local or metadata address"
+                raise ConfigError(f"{message}: to call it, trust it: trusted_origins=[{origin(url)!r}]", key="base_url")
         if not trusted and prefix in services() and not service.movable:
             raise ConfigError(_untrusted(url, f"{prefix} may add credentials of this machine"), key="base_url")
         key = given.api_key
@@ -234,7 +267,7 @@ class Routing:
         if key is None and variable is None and trusted:
             names = (*getattr(provider, "key_names", ()), *service.keys)
             key = next(filter(None, map(self._secret, names)), None)
-        return Endpoint(url, key)
+        return Endpoint(url, key, trusted=url is not None and origin(url) in self._trusted)
 
     def _secret(self, variable: str) -> Secret | None:
         value = self._environ.get(variable, "").strip()  # a file that was read into it ends with a line break
@@ -266,11 +299,11 @@ class Routing:
         """Say where an agent's calls go; None for work that is no model's, and when the address is not known here."""
         if agent.model is None:
             return None
-        prefix = agent.model.partition("/")[0]
+        prefix = self.model(agent).partition("/")[0]
         url = self.agent_endpoint(agent, key_needed=False).base_url or services().get(prefix, Service()).url
         if url is not None:
             return origin(url)
-        return "this process" if prefix in OWN and prefix not in self._given else None
+        return "this process" if prefix in _HERE and prefix not in self._given else None
 
     def key_name(self, agent: Agent) -> str | None:
         """Say which key an agent's calls carry, never its value; None without one."""
@@ -278,7 +311,7 @@ class Routing:
             return None
         if agent.api_key is not None:
             return "given in code"
-        prefix = agent.model.partition("/")[0]
+        prefix = self.model(agent).partition("/")[0]
         names = [agent.api_key_env] if agent.api_key_env else list(services().get(prefix, Service()).keys)
         key = self.agent_endpoint(agent, key_needed=False).api_key
         if key is None:
@@ -313,6 +346,10 @@ class Routing:
             best = max(fitting, key=lambda pattern: (pattern == model, len(pattern)), default=None)
             self._price_of[model] = None if best is None else self._prices[best]
         return self._price_of[model]
+
+
+def _entry_points() -> Mapping[str, metadata.EntryPoint]:
+    return entry_points("stretto.providers", (*OWN, "litellm"))
 
 
 def _untrusted(url: str | None, why: str) -> str:

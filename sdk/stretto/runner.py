@@ -163,7 +163,7 @@ class Runner:
                 {
                     "name": agent.name,
                     "phase": phase_of[agent.name],
-                    "model": agent.model,
+                    "model": routing.model(agent) if agent.model else None,
                     "depends_on": list(made.dependencies[agent.name]),
                     "timeout": settings.default_timeout if agent.timeout is None else agent.timeout,
                     "host": routing.host(agent),
@@ -297,7 +297,7 @@ def _pipelines(ensemble: Ensemble, stacks: Mapping[str, layers.Stack]) -> dict[s
 
 
 def _held(ensemble: Ensemble, stacks: Mapping[str, layers.Stack], routing: Routing) -> list[Any]:
-    models = dict.fromkeys(agent.model for agent in ensemble.agents if agent.model)
+    models = dict.fromkeys(routing.model(agent) for agent in ensemble.agents if agent.model)
     different = {id(stack): stack for stack in stacks.values()}.values()
     things: list[Any] = [layer for stack in different for layer in stack]
     for layer in things:

@@ -121,6 +121,9 @@ class _Bench:
     def endpoint(self, model: str, given: Endpoint | None) -> Endpoint:
         return given if given is not None else Endpoint()
 
+    def named(self, model: str, base_url: str | None) -> str:
+        return model
+
     def provider(self, model: str) -> Next:
         return self._provider
 

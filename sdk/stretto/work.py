@@ -162,7 +162,7 @@ def _call(
         ensemble=desk.ensemble,
         run_id=desk.run_id,
         kind="llm" if agent.function is None else "function",
-        model=agent.model or "",
+        model="" if agent.model is None else desk.services.named(agent.model, endpoint.base_url),
         messages=messages,
         params=params,
         extra_headers=headers,

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from stretto import Agent, ConfigError, Delta, Reply, Runner
+from stretto.call import Endpoint
 from stretto.errors import (
     AuthenticationFailed,
     BadResponse,
@@ -271,7 +272,7 @@ def test_parts_are_joined() -> None:
 )
 def test_known_and_unknown_parts_mixed_are_refused_with_the_spellings(model: str) -> None:
     with pytest.raises(ConfigError, match=r"is not known: echo, latency-300ms"):
-        Simulated().check(f"simulated/{model}")
+        Simulated().check(f"simulated/{model}", Endpoint())
 
 
 @pytest.mark.parametrize("latency", [-1, float("nan"), float("inf"), "1"])

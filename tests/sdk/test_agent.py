@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from stretto.agent import AGENT_KEYS, Agent, check_agent_name, check_base_url
+from stretto.address import check_base_url
+from stretto.agent import AGENT_KEYS, Agent, check_agent_name
 from stretto.errors import ConfigError
 from stretto.secret import Secret
 from stretto.testing import Answers

@@ -11,7 +11,8 @@ import pytest
 
 from stretto.attempt import Attempt, Record
 from stretto.boundary import send
-from stretto.call import Call, Endpoint, origin
+from stretto.address import origin
+from stretto.call import Call, Endpoint
 from stretto.deadline import AgentClock
 from stretto.errors import ConfigError
 from stretto.reply import Delta

@@ -1,0 +1,249 @@
+"""Read the answers of the OpenAI chat format, and of the many that speak it in their own way.
+
+Source: OpenAI's API reference for chat completions and their chunks; where others differ it is said on the spot.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from stretto.errors import BadResponse, ContentBlocked
+from stretto.reply import Delta, Reply, ToolCall
+from stretto.shapes import is_list, is_mapping
+from stretto.usage import Usage
+
+# The text of the model's reasoning: DeepSeek, vLLM, llama.cpp and LM Studio; OpenRouter, Ollama and newer vLLM.
+_REASONING = ("reasoning_content", "reasoning", "thinking")
+_NOTHING: Mapping[str, Any] = {}
+
+
+class Collected:
+    """What a stream has brought so far, made of its deltas."""
+
+    __slots__ = ("_reasoning", "_text", "_tools")
+
+    def __init__(self) -> None:
+        self._text: list[str] = []
+        self._reasoning: list[str] = []
+        self._tools: dict[int, ToolCall] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._text or self._reasoning or self._tools)
+
+    def add(self, delta: Delta) -> None:
+        """Take a piece in; those of one tool call belong together by their index."""
+        if delta.text is not None:
+            self._text.append(delta.text)
+        elif delta.reasoning is not None:
+            self._reasoning.append(delta.reasoning)
+        elif (new := delta.tool_call) is not None:
+            old = self._tools.get(new.index, ToolCall("", ""))
+            arguments = old.arguments + new.arguments
+            self._tools[new.index] = ToolCall(new.id or old.id, new.name or old.name, arguments, new.index)
+
+    def reply(self, route: str) -> Reply:
+        """Give the whole reply."""
+        tools = tuple(self._tools[index] for index in sorted(self._tools))
+        return Reply("".join(self._text), reasoning="".join(self._reasoning), tool_calls=tools, route=route)
+
+
+def reply_of(body: Any, route: str) -> Reply:
+    """Read a complete answer.
+
+    Args:
+        body: the parsed JSON.
+        route: how the call went.
+
+    Raises:
+        BadResponse: when it holds no choice with a message.
+    """
+    choice = _first(body)
+    message = choice.get("message")
+    if not is_mapping(message):
+        raise BadResponse("the answer has no message", status=200)
+    text, reasoning = _content(message)
+    return Reply(
+        text,
+        reasoning=reasoning,
+        tool_calls=tuple(_tool_calls(message)),
+        usage=usage_of(body, choice),
+        finish_reason=_text(choice.get("finish_reason")) or None,
+        model=_text(body.get("model")),
+        route=route,
+        response_id=_text(body.get("id")) or None,
+        raw=body,
+    )
+
+
+def unblocked(reply: Reply) -> Reply:
+    """Give a reply that says something back.
+
+    Raises:
+        ContentBlocked: when a content filter left nothing of it.
+    """
+    if reply.finish_reason == "content_filter" and not (reply.text or reply.tool_calls):
+        raise ContentBlocked("a content filter stopped the answer", status=200)
+    return reply
+
+
+def _first(body: Any) -> Mapping[str, Any]:
+    choices = body.get("choices") if is_mapping(body) else None
+    if not is_list(choices):
+        raise BadResponse("the answer is no chat completion", status=200)
+    if not choices or not is_mapping(choices[0]):
+        raise BadResponse("the answer has no choices", status=200)
+    return choices[0]
+
+
+class Chunks:
+    """Read a streamed answer, chunk by chunk.
+
+    Args:
+        route: how the call went.
+
+    Attributes:
+        answered: a choice has come.
+        finish_reason: as soon as it came, else None.
+        usage: as soon as it came, else None.
+    """
+
+    __slots__ = ("_collected", "_id", "_last_index", "_model", "_route", "answered", "finish_reason", "usage")
+
+    def __init__(self, route: str) -> None:
+        self._route = route
+        self._collected = Collected()
+        self._id: str | None = None
+        self._model = ""
+        self._last_index = -1
+        self.answered = False
+        self.finish_reason: str | None = None
+        self.usage: Usage | None = None
+
+    def add(self, chunk: Any) -> list[Delta]:
+        """Take a chunk in, and give its pieces; empty ones are left out.
+
+        Raises:
+            BadResponse: when it is no chunk of a chat completion.
+        """
+        choices = chunk.get("choices") if is_mapping(chunk) else None
+        if choices is None and is_mapping(chunk) and ("usage" in chunk or "object" in chunk):
+            choices = ()  # some leave it out of the chunk that brings the usage
+        if not is_list(choices):
+            raise BadResponse("the answer is not a stream of chunks", status=200)
+        if self._id is None:
+            self._id = _text(chunk.get("id")) or None
+        self._model = self._model or _text(chunk.get("model"))
+        choice = choices[0] if choices and is_mapping(choices[0]) else _NOTHING
+        self.answered = self.answered or bool(choice)
+        if chunk.get("usage") or choice.get("usage") or "x_groq" in chunk:
+            self.usage = usage_of(chunk, choice) or self.usage
+        if reason := choice.get("finish_reason"):
+            self.finish_reason = _text(reason) or self.finish_reason
+        delta = choice.get("delta")
+        if not is_mapping(delta):
+            return []
+        found = list(self._pieces(delta))
+        for each in found:
+            self._collected.add(each)
+        return found
+
+    def _pieces(self, delta: Mapping[str, Any]) -> Iterator[Delta]:
+        text, reasoning = _content(delta)
+        if reasoning:
+            yield Delta(reasoning=reasoning)
+        if text:
+            yield Delta(text=text)
+        for call in _tool_calls(delta, self._last_index):
+            self._last_index = max(self._last_index, call.index)
+            yield Delta(tool_call=call)
+
+    def reply(self) -> Reply:
+        """Give the whole reply."""
+        return replace(
+            self._collected.reply(self._route),
+            usage=self.usage,
+            finish_reason=self.finish_reason,
+            model=self._model,
+            response_id=self._id,
+        )
+
+
+def _content(message: Mapping[str, Any]) -> tuple[str, str]:
+    """Give text and reasoning."""
+    content = message.get("content")
+    reasoning = next((found for name in _REASONING if isinstance(found := message.get(name), str) and found), "")
+    if isinstance(content, str):
+        text = content
+    elif is_list(content):
+        text, thought = _parts(content)
+        reasoning = reasoning or thought
+    else:
+        text = ""
+    if not reasoning and is_list(details := message.get("reasoning_details")):  # OpenRouter
+        reasoning = "".join(_text(part.get("text") or part.get("summary")) for part in details if is_mapping(part))
+    return text or _text(message.get("refusal")), reasoning
+
+
+def _parts(content: Any) -> tuple[str, str]:
+    """Read content that is a list of parts, as Mistral's reasoning models give it."""
+    text, reasoning = "", ""
+    for part in content:
+        if not is_mapping(part):
+            continue
+        if part.get("type") == "thinking":
+            thought = part.get("thinking")
+            reasoning += _parts(thought)[0] if is_list(thought) else _text(thought)
+        else:
+            text += _text(part.get("text"))
+    return text, reasoning
+
+
+def _tool_calls(message: Mapping[str, Any], last: int = -1) -> Iterator[ToolCall]:
+    calls = message.get("tool_calls")
+    if not calls and is_mapping(old := message.get("function_call")):  # before there were tools
+        calls = [{"index": 0, "function": old}]
+    for call in calls if is_list(calls) else ():
+        if not is_mapping(call):
+            continue
+        function = call.get("function")
+        function = function if is_mapping(function) else _NOTHING
+        index = call.get("index")
+        if not isinstance(index, int):  # some give none: then an id begins another call
+            index = last + 1 if call.get("id") or last < 0 else last
+        last = index
+        arguments = function.get("arguments")
+        if arguments is not None and not isinstance(arguments, str):  # some give the object itself
+            arguments = json.dumps(arguments)
+        yield ToolCall(_text(call.get("id")), _text(function.get("name")), arguments or "", index)
+
+
+def usage_of(body: Mapping[str, Any], choice: Mapping[str, Any] = _NOTHING) -> Usage | None:
+    """Read the tokens of an answer or a chunk; None where it does not say."""
+    told = body.get("usage") or choice.get("usage")  # Moonshot: of the choice
+    if not is_mapping(told):
+        inside = body.get("x_groq")
+        told = inside.get("usage") if is_mapping(inside) else None
+    if not is_mapping(told):
+        return None
+    read, written = told.get("prompt_tokens_details"), told.get("completion_tokens_details")
+    cached = _count(read, "cached_tokens") or _count(told, "prompt_cache_hit_tokens")  # the second is DeepSeek's
+    usage = Usage(
+        _count(told, "prompt_tokens"),
+        _count(told, "completion_tokens"),
+        cached_tokens=cached,
+        cache_write_tokens=_count(read, "cache_write_tokens"),
+        reasoning_tokens=_count(written, "reasoning_tokens"),
+    )
+    return usage if usage.input_tokens or usage.output_tokens else None
+
+
+def _count(told: Any, name: str) -> int:
+    value = told.get(name) if is_mapping(told) else None
+    return int(value) if isinstance(value, (int, float)) and value > 0 else 0
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
