@@ -8,16 +8,15 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeGuard
 
 from stretto.errors import BadResponse, ContentBlocked
 from stretto.reply import Delta, Reply, ToolCall
-from stretto.shapes import is_list, is_mapping
 from stretto.usage import Usage
 
 # The text of the model's reasoning: DeepSeek, vLLM, llama.cpp and LM Studio; OpenRouter, Ollama and newer vLLM.
 _REASONING = ("reasoning_content", "reasoning", "thinking")
-_NOTHING: Mapping[str, Any] = {}
+_NOTHING: dict[str, Any] = {}
 
 
 class Collected:
@@ -50,19 +49,20 @@ class Collected:
         return Reply("".join(self._text), reasoning="".join(self._reasoning), tool_calls=tools, route=route)
 
 
-def reply_of(body: Any, route: str) -> Reply:
+def reply_of(body: Any, route: str, headers: Mapping[str, str] = _NOTHING) -> Reply:
     """Read a complete answer.
 
     Args:
         body: the parsed JSON.
         route: how the call went.
+        headers: of the response.
 
     Raises:
         BadResponse: when it holds no choice with a message.
     """
     choice = _first(body)
     message = choice.get("message")
-    if not is_mapping(message):
+    if not _is_object(message):
         raise BadResponse("the answer has no message", status=200)
     text, reasoning = _content(message)
     return Reply(
@@ -74,6 +74,7 @@ def reply_of(body: Any, route: str) -> Reply:
         model=_text(body.get("model")),
         route=route,
         response_id=_text(body.get("id")) or None,
+        headers=headers,
         raw=body,
     )
 
@@ -90,10 +91,10 @@ def unblocked(reply: Reply) -> Reply:
 
 
 def _first(body: Any) -> Mapping[str, Any]:
-    choices = body.get("choices") if is_mapping(body) else None
-    if not is_list(choices):
+    choices = body.get("choices") if _is_object(body) else None
+    if not _is_array(choices):
         raise BadResponse("the answer is no chat completion", status=200)
-    if not choices or not is_mapping(choices[0]):
+    if not choices or not _is_object(choices[0]):
         raise BadResponse("the answer has no choices", status=200)
     return choices[0]
 
@@ -128,22 +129,22 @@ class Chunks:
         Raises:
             BadResponse: when it is no chunk of a chat completion.
         """
-        choices = chunk.get("choices") if is_mapping(chunk) else None
-        if choices is None and is_mapping(chunk) and ("usage" in chunk or "object" in chunk):
-            choices = ()  # some leave it out of the chunk that brings the usage
-        if not is_list(choices):
+        choices = chunk.get("choices") if _is_object(chunk) else None
+        if choices is None and _is_object(chunk) and ("usage" in chunk or "object" in chunk):
+            choices = []  # some leave it out of the chunk that brings the usage
+        if not _is_array(choices):
             raise BadResponse("the answer is not a stream of chunks", status=200)
         if self._id is None:
             self._id = _text(chunk.get("id")) or None
         self._model = self._model or _text(chunk.get("model"))
-        choice = choices[0] if choices and is_mapping(choices[0]) else _NOTHING
+        choice = choices[0] if choices and _is_object(choices[0]) else _NOTHING
         self.answered = self.answered or bool(choice)
         if chunk.get("usage") or choice.get("usage") or "x_groq" in chunk:
             self.usage = usage_of(chunk, choice) or self.usage
         if reason := choice.get("finish_reason"):
             self.finish_reason = _text(reason) or self.finish_reason
         delta = choice.get("delta")
-        if not is_mapping(delta):
+        if not _is_object(delta):
             return []
         found = list(self._pieces(delta))
         for each in found:
@@ -160,10 +161,11 @@ class Chunks:
             self._last_index = max(self._last_index, call.index)
             yield Delta(tool_call=call)
 
-    def reply(self) -> Reply:
-        """Give the whole reply."""
+    def reply(self, headers: Mapping[str, str] = _NOTHING) -> Reply:
+        """Give the whole reply, with the headers of the response."""
         return replace(
             self._collected.reply(self._route),
+            headers=headers,
             usage=self.usage,
             finish_reason=self.finish_reason,
             model=self._model,
@@ -177,13 +179,13 @@ def _content(message: Mapping[str, Any]) -> tuple[str, str]:
     reasoning = next((found for name in _REASONING if isinstance(found := message.get(name), str) and found), "")
     if isinstance(content, str):
         text = content
-    elif is_list(content):
+    elif _is_array(content):
         text, thought = _parts(content)
         reasoning = reasoning or thought
     else:
         text = ""
-    if not reasoning and is_list(details := message.get("reasoning_details")):  # OpenRouter
-        reasoning = "".join(_text(part.get("text") or part.get("summary")) for part in details if is_mapping(part))
+    if not reasoning and _is_array(details := message.get("reasoning_details")):  # OpenRouter
+        reasoning = "".join(_text(part.get("text") or part.get("summary")) for part in details if _is_object(part))
     return text or _text(message.get("refusal")), reasoning
 
 
@@ -191,11 +193,11 @@ def _parts(content: Any) -> tuple[str, str]:
     """Read content that is a list of parts, as Mistral's reasoning models give it."""
     text, reasoning = "", ""
     for part in content:
-        if not is_mapping(part):
+        if not _is_object(part):
             continue
         if part.get("type") == "thinking":
             thought = part.get("thinking")
-            reasoning += _parts(thought)[0] if is_list(thought) else _text(thought)
+            reasoning += _parts(thought)[0] if _is_array(thought) else _text(thought)
         else:
             text += _text(part.get("text"))
     return text, reasoning
@@ -203,13 +205,13 @@ def _parts(content: Any) -> tuple[str, str]:
 
 def _tool_calls(message: Mapping[str, Any], last: int = -1) -> Iterator[ToolCall]:
     calls = message.get("tool_calls")
-    if not calls and is_mapping(old := message.get("function_call")):  # before there were tools
+    if not calls and _is_object(old := message.get("function_call")):  # before there were tools
         calls = [{"index": 0, "function": old}]
-    for call in calls if is_list(calls) else ():
-        if not is_mapping(call):
+    for call in calls if _is_array(calls) else ():
+        if not _is_object(call):
             continue
         function = call.get("function")
-        function = function if is_mapping(function) else _NOTHING
+        function = function if _is_object(function) else _NOTHING
         index = call.get("index")
         if not isinstance(index, int):  # some give none: then an id begins another call
             index = last + 1 if call.get("id") or last < 0 else last
@@ -223,10 +225,10 @@ def _tool_calls(message: Mapping[str, Any], last: int = -1) -> Iterator[ToolCall
 def usage_of(body: Mapping[str, Any], choice: Mapping[str, Any] = _NOTHING) -> Usage | None:
     """Read the tokens of an answer or a chunk; None where it does not say."""
     told = body.get("usage") or choice.get("usage")  # Moonshot: of the choice
-    if not is_mapping(told):
+    if not _is_object(told):
         inside = body.get("x_groq")
-        told = inside.get("usage") if is_mapping(inside) else None
-    if not is_mapping(told):
+        told = inside.get("usage") if _is_object(inside) else None
+    if not _is_object(told):
         return None
     read, written = told.get("prompt_tokens_details"), told.get("completion_tokens_details")
     cached = _count(read, "cached_tokens") or _count(told, "prompt_cache_hit_tokens")  # the second is DeepSeek's
@@ -241,8 +243,16 @@ def usage_of(body: Mapping[str, Any], choice: Mapping[str, Any] = _NOTHING) -> U
 
 
 def _count(told: Any, name: str) -> int:
-    value = told.get(name) if is_mapping(told) else None
+    value = told.get(name) if _is_object(told) else None
     return int(value) if isinstance(value, (int, float)) and value > 0 else 0
+
+
+def _is_object(value: Any) -> TypeGuard[dict[str, Any]]:
+    return isinstance(value, dict)  # what a JSON parser makes; to ask for a Mapping costs ten times as much
+
+
+def _is_array(value: Any) -> TypeGuard[list[Any]]:
+    return isinstance(value, list)
 
 
 def _text(value: Any) -> str:

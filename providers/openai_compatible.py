@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -200,7 +200,7 @@ async def _complete(call: Call, response: Response) -> Reply:
     else:
         if is_mapping(body) and body.get("error"):
             raise error_of(Answer(200, response.headers, body), "the answer is an error")
-        reply = replace(reply_of(body, ROUTE), headers=response.headers)
+        reply = reply_of(body, ROUTE, response.headers)
         return _usage_told(call, unblocked(reply))
     raise failure
 
@@ -223,7 +223,7 @@ async def _streamed(call: Call, response: Response) -> Reply:
     if not ended and not ndjson:
         raise ProviderUnavailable(f"the stream ended before its end mark, {_END}")
     await response.finish()
-    reply = _usage_told(call, unblocked(replace(chunks.reply(), headers=response.headers)))
+    reply = _usage_told(call, unblocked(chunks.reply(response.headers)))
     if call.emit is not None and reply.usage is not None:
         await call.emit(Delta(usage=reply.usage))
     return reply

@@ -51,6 +51,13 @@ class Lifetimes:
             raise
         return held
 
+    def reserve(self, things: Iterable[Any], held: list[Any]) -> None:
+        """Keep open what others will open, until `held` is closed; what stands in it already is passed over."""
+        for thing in things:
+            if hasattr(thing, "__aenter__") and not any(thing is other for other in held):
+                self._opened.get().setdefault(id(thing), (_Opened(), thing))[0].users += 1
+                held.append(thing)
+
     async def _hold(self, thing: Any) -> None:
         opened = self._opened.get().setdefault(id(thing), (_Opened(), thing))[0]
         opened.users += 1

@@ -164,7 +164,7 @@ class Routing:
         found = self._made.get(prefix)
         if found is None:
             if not slash:
-                message = f"{model!r} names no provider: write 'provider/model', or give a base_url (OpenAI-style servers)"
+                message = f"{model!r} names no provider: write 'provider/model', or give a base_url"
                 raise ConfigError(message, key="model")
             found = self._made[prefix] = self._make(prefix, model)
         return found

@@ -116,6 +116,9 @@ class Runner:
             log=EventLog(run_id),
             stream=stream,
         )
+        providers = _providers(ensemble, stacks, routing)
+        if open_here := self._held.get():
+            _LIFETIMES.reserve(providers, open_here[0])
         drive = Drive(
             ensemble,
             plan,
@@ -125,7 +128,7 @@ class Runner:
             endpoints={agent.name: routing.agent_endpoint(agent) for agent in ensemble.agents if agent.model},
             pipelines=_pipelines(ensemble, stacks),
             lifetimes=_LIFETIMES,
-            held=_held(ensemble, stacks, routing),
+            held=_held(stacks, providers),
             warnings=(*plan.warnings, *_unbounded(ensemble, stacks, settings), *_unasked(ensemble, input, inputs)),
         )
         run = Run(drive, tuple(layers.names(self._stack)))
@@ -296,13 +299,16 @@ def _pipelines(ensemble: Ensemble, stacks: Mapping[str, layers.Stack]) -> dict[s
     return pipelines
 
 
-def _held(ensemble: Ensemble, stacks: Mapping[str, layers.Stack], routing: Routing) -> list[Any]:
+def _providers(ensemble: Ensemble, stacks: Mapping[str, layers.Stack], routing: Routing) -> list[Next]:
     models = dict.fromkeys(routing.model(agent) for agent in ensemble.agents if agent.model)
-    different = {id(stack): stack for stack in stacks.values()}.values()
-    things: list[Any] = [layer for stack in different for layer in stack]
-    for layer in things:
+    for layer in _held(stacks, ()):
         models.update(dict.fromkeys(getattr(layer, "models", ()) or ()))
-    things += [routing.provider(model) for model in models]
+    return [routing.provider(model) for model in models]
+
+
+def _held(stacks: Mapping[str, layers.Stack], providers: Sequence[Next]) -> list[Any]:
+    different = {id(stack): stack for stack in stacks.values()}.values()
+    things = [*(layer for stack in different for layer in stack), *providers]
     return list({id(thing): thing for thing in things}.values())
 
 

@@ -603,3 +603,27 @@ def test_a_run_without_any_input_is_warned_of() -> None:
         assert not any("no input" in warning for warning in (await Runner().run(Ensemble("e", agents), "x")).warnings)
 
     virtually(main())
+
+
+async def test_a_provider_stays_open_until_the_open_runner_that_used_it_is_left() -> None:
+    told: list[str] = []
+
+    class Connected:
+        async def __aenter__(self) -> None:
+            told.append("open")
+
+        async def __aexit__(self, *_: object) -> None:
+            told.append("closed")
+
+        async def __call__(self, call: Call) -> Reply:
+            told.append("call")
+            return Reply("ok")
+
+    agent = Agent("a", model="mine/m")
+    async with Runner(providers={"mine": Connected()}) as runner:
+        await runner.run(agent, "hi")
+        await runner.run(agent, "hi")
+        assert told == ["open", "call", "call"]
+    assert told == ["open", "call", "call", "closed"]
+    await runner.run(agent, "hi")  # without `async with` each run opens and closes
+    assert told[4:] == ["open", "call", "closed"]
