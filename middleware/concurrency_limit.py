@@ -7,7 +7,7 @@ sent at once.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Hashable
+from collections.abc import Awaitable, Hashable
 from dataclasses import dataclass, field
 
 from stretto.call import Call
@@ -59,13 +59,16 @@ class ConcurrencyLimit:
             raise ConfigError(message, key="limit")
         check_scope(self.scope, "ConcurrencyLimit")
 
-    async def __call__(self, call: Call, call_next: Next) -> Reply:
+    def __call__(self, call: Call, call_next: Next) -> Awaitable[Reply]:
         if self.limit is None:
-            return await call_next(call)
+            return call_next(call)  # no coroutine in between: thousands are in flight
+        return self._limited(call, call_next, self.limit)
+
+    async def _limited(self, call: Call, call_next: Next, limit: int) -> Reply:
         known, key = self._slots.get(), scope_of(self.scope, call)
         slots = known.get(key)
         if slots is None:
-            slots = known[key] = _Slots(self.limit)
+            slots = known[key] = _Slots(limit)
         slots.users += 1
         try:
             if slots.semaphore.locked():

@@ -6,6 +6,7 @@ Innermost: it bounds each attempt, from sending to the last byte. Outside of `Re
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from dataclasses import dataclass, field
 
 from stretto.call import Call, Emit
@@ -41,10 +42,13 @@ class Timeout:
         for name in ("total", "first_token", "idle"):
             check_seconds(f"Timeout.{name}", getattr(self, name))
 
-    async def __call__(self, call: Call, call_next: Next) -> Reply:
+    def __call__(self, call: Call, call_next: Next) -> Awaitable[Reply]:
         streamed = call.emit is not None and not (self.first_token is None and self.idle is None)
         if self.total is None and not streamed:
-            return await call_next(call)
+            return call_next(call)  # no coroutine in between: thousands are in flight
+        return self._bounded(call, call_next, streamed)
+
+    async def _bounded(self, call: Call, call_next: Next, streamed: bool) -> Reply:
         watch = _Watch(self, call)
         if streamed:
             call = call.with_(emit=watch.emit)

@@ -5,6 +5,7 @@ Outermost: what any layer below does happens inside its span.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,27 +30,33 @@ class Trace:
 
     name: str = "trace"
 
-    async def __call__(self, call: Call, call_next: Next) -> Reply:
-        span = telemetry.start(f"chat {telemetry.bare_model(call.model)}", "LLM", kind=SpanKind.CLIENT)
-        if not span.is_recording():
-            return await call_next(call)
-        span.set_attributes({**telemetry.some(telemetry.request_attributes(call)), telemetry.OPERATION: "chat"})
-        services = call.services
-        clean = services.redactor.error_text if services is not None else str
-        telemetry.capture(span, services, telemetry.INPUT_VALUE, list(map(dict, call.messages)))
-        with use_span(span, end_on_exit=True, record_exception=False, set_status_on_exception=False):
-            ended: dict[str, Any] = {}
-            try:
-                reply = await call_next(call)
-            except BaseException as error:
-                telemetry.failed(span, error, clean)
-                raise
-            else:
-                ended = telemetry.response_attributes(reply)
-                telemetry.capture(span, services, telemetry.OUTPUT_VALUE, reply.text)
-                return reply
-            finally:
-                span.set_attributes(ended | _ledger(call))  # at once: each time costs two microseconds
+    def __call__(self, call: Call, call_next: Next) -> Awaitable[Reply]:
+        if telemetry.silent():
+            return call_next(call)  # no coroutine in between: thousands are in flight
+        return _traced(call, call_next)
+
+
+async def _traced(call: Call, call_next: Next) -> Reply:
+    span = telemetry.start(f"chat {telemetry.bare_model(call.model)}", "LLM", kind=SpanKind.CLIENT)
+    if not span.is_recording():
+        return await call_next(call)
+    span.set_attributes({**telemetry.some(telemetry.request_attributes(call)), telemetry.OPERATION: "chat"})
+    services = call.services
+    clean = services.redactor.error_text if services is not None else str
+    telemetry.capture(span, services, telemetry.INPUT_VALUE, list(map(dict, call.messages)))
+    with use_span(span, end_on_exit=True, record_exception=False, set_status_on_exception=False):
+        ended: dict[str, Any] = {}
+        try:
+            reply = await call_next(call)
+        except BaseException as error:
+            telemetry.failed(span, error, clean)
+            raise
+        else:
+            ended = telemetry.response_attributes(reply)
+            telemetry.capture(span, services, telemetry.OUTPUT_VALUE, reply.text)
+            return reply
+        finally:
+            span.set_attributes(ended | _ledger(call))  # at once: each time costs two microseconds
 
 
 def _ledger(call: Call) -> dict[str, Any]:

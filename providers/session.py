@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from stretto.address import forbidden
-from stretto.errors import CallError, ConfigError
+from stretto.errors import CallError, ConfigError, RequestRejected
 from stretto.per_loop import PerLoop
 from stretto.settings import check_seconds
 
@@ -71,9 +71,9 @@ class Wire:
         if "stretto.providers.connection" not in sys.modules:
             await asyncio.to_thread(_connection)
 
-    async def send(
+    def send(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None, *, trusted: bool = False
-    ) -> Response:
+    ) -> Awaitable[Response]:
         """Send one request, and wait for the head of its answer, whatever its status.
 
         Args:
@@ -86,6 +86,7 @@ class Wire:
         Raises:
             ProviderUnavailable: when no answer came.
             BadResponse: not retryable, when its head is too large.
+            RequestRejected: when it cannot be sent.
             CallError: not retryable, for a refused address.
         """
         pools = self._pools.get()
@@ -95,19 +96,24 @@ class Wire:
         proxy = None
         if self._proxies or not trusted:
             proxy = self._checked(url, trusted)
-        return await pool.send(method, url, headers, body, proxy)
+        return pool.send(method, url, headers, body, proxy)
 
     def _checked(self, url: str, trusted: bool) -> str | None:
         """Refuse an address that is written as such; give the proxy for the others."""
-        parts = urlsplit(url)
-        origin = parts.scheme, parts.netloc, trusted
-        if origin in self._proxy_of:
-            return self._proxy_of[origin]
-        host = parts.hostname or ""
-        if not trusted and forbidden(host):
-            raise refused(host)
-        proxy = self._proxy_of[origin] = _proxy(self._proxies, parts.scheme, parts.netloc)
-        return proxy
+        try:
+            parts = urlsplit(url)
+        except ValueError as error:
+            failure = RequestRejected(f"the request cannot be sent: {error}")
+        else:
+            origin = parts.scheme, parts.netloc, trusted
+            if origin in self._proxy_of:
+                return self._proxy_of[origin]
+            host = parts.hostname or ""
+            if not trusted and forbidden(host):
+                raise refused(host)
+            proxy = self._proxy_of[origin] = _proxy(self._proxies, parts.scheme, parts.netloc)
+            return proxy
+        raise failure
 
     async def close(self) -> None:
         """Close all connections of the running loop; the next request opens new ones."""
@@ -145,7 +151,8 @@ def _proxy(proxies: Mapping[str, str], scheme: str, netloc: str) -> str | None:
     if proxy_bypass_environment(netloc, dict(proxies)):
         return None
     proxy = found if "://" in found else f"http://{found}"
-    if urlsplit(proxy).scheme not in _PROXIES:
-        message = f"the environment names a {urlsplit(proxy).scheme}:// proxy, and only http and https ones are known"
+    kind = proxy.partition("://")[0].lower()
+    if kind not in _PROXIES:
+        message = f"the environment names a {kind}:// proxy, and only http and https ones are known"
         raise CallError(f"{message}: unset it, or give the provider trust_env=False", retryable=False)
     return proxy

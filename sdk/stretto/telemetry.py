@@ -118,6 +118,11 @@ def _tracer(provider: trace.TracerProvider) -> trace.Tracer:
     return trace.get_tracer("stretto", tracer_provider=provider)
 
 
+def silent() -> bool:
+    """Tell whether no tracer provider is set up, so that no span of any kind would be recorded."""
+    return isinstance(trace.get_tracer_provider(), (trace.ProxyTracerProvider, trace.NoOpTracerProvider))
+
+
 def recorded() -> bool:
     """Tell whether the current span is recorded, so that a child of it would be."""
     return trace.get_current_span().is_recording()
