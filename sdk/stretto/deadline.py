@@ -38,7 +38,8 @@ class AgentClock:
         if self.timeout is not None:
             self.ends = asyncio.get_running_loop().time() + self.timeout
         if self._on_start is not None:
-            self._on_start(self.ends)
+            on_start, self._on_start = self._on_start, None  # who made it, and is held by it, needs no cycle
+            on_start(self.ends)
 
     def remaining(self, now: float) -> float:
         """Give the seconds left at loop time `now`; the whole timeout before the start, inf without a bound."""

@@ -210,6 +210,7 @@ class Drive:
 
     def _supervise(self, names: Sequence[str]) -> list[Supervisor]:
         made: list[Supervisor] = []
+        ended, waits = self._ended, self.chronicle.waits  # one bound method for all
         for name in names:
             if name in self._supervisors:  # the parallel machinery failed before it was started
                 made.append(self._supervisors[name])
@@ -218,8 +219,8 @@ class Drive:
             timeout = self.settings.default_timeout if agent.timeout is None else agent.timeout
             phase = self._phase_of[name]
             record = Record()
-            supervisor = Supervisor(agent, phase, timeout, self.settings.cancel_grace, self._ended, record)
-            record.told = partial(self.chronicle.waits, supervisor)
+            supervisor = Supervisor(agent, phase, timeout, self.settings.cancel_grace, ended, record)
+            record.told = partial(waits, supervisor)
             supervisor.clean = self._cleaner
             self._supervisors[name] = supervisor
             made.append(supervisor)

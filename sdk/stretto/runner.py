@@ -116,6 +116,7 @@ class Runner:
             log=EventLog(run_id),
             stream=stream,
         )
+        endpoints = {agent.name: routing.agent_endpoint(agent) for agent in ensemble.agents if agent.model}
         providers = _providers(ensemble, stacks, routing)
         if open_here := self._held.get():
             _LIFETIMES.reserve(providers, open_here[0])
@@ -125,7 +126,7 @@ class Runner:
             settings,
             desk,
             inputs=_inputs(ensemble, input, inputs),
-            endpoints={agent.name: routing.agent_endpoint(agent) for agent in ensemble.agents if agent.model},
+            endpoints=endpoints,
             pipelines=_pipelines(ensemble, stacks),
             lifetimes=_LIFETIMES,
             held=_held(stacks, providers),

@@ -170,6 +170,7 @@ class Supervisor:
             if timer is not None:
                 timer.cancel()
         self._clock_timer = self._grace_timer = None
+        self.record.told = None  # nobody hears of it from here on, and a run is kept
         if self.gave_back is not None:
             self.gave_back()
             self.gave_back = None
