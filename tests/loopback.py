@@ -12,11 +12,13 @@ It speaks the OpenAI format, complete and streamed, over HTTP/1.1 with keep-aliv
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 from collections import deque
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, Self
 
 USAGE: Mapping[str, Any] = {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}
@@ -29,7 +31,7 @@ class Answer:
     Args:
         text: the model's answer, streamed word by word; with an error status the error's message.
         status: HTTP status; from 400 on the body is an error object.
-        headers: sent as well.
+        headers: sent as well; an empty value leaves a header out.
         usage: of the answer; None leaves it out. A stream has it only when the request asked for it.
         message: further fields of the message (`reasoning_content`, `tool_calls` ...); a stream sends each whole,
             before the text.
@@ -37,8 +39,12 @@ class Answer:
         model: the name in the answer; None: the one that was asked for.
         body: sent instead of all that, whether a stream was asked for or not; a mapping is sent as JSON.
         events: data of the events of a stream, sent as they are instead of the answer.
+        chunks: bytes, sent in HTTP chunks as they are instead of all that, whatever was asked for and of any
+            status; without an end, when they have none.
+        content_type: of the body; None: that of what is sent.
+        gzip: the body is compressed as a whole.
         done: False: a stream ends cleanly, but without its `[DONE]`.
-        cut_after: the connection is closed after this many bytes of the body, or events of the stream.
+        cut_after: the connection is closed after this many bytes of the body, events of the stream, or chunks.
             0: before the status line.
         reset: a cut is an RST, not a FIN.
         hang_after: the same places, but it falls silent there until the client goes away.
@@ -53,6 +59,9 @@ class Answer:
     model: str | None = None
     body: bytes | Mapping[str, Any] | None = None
     events: Iterable[str] | None = None
+    chunks: Iterable[bytes] | None = None
+    content_type: str | None = None
+    gzip: bool = False
     done: bool = True
     cut_after: int | None = None
     reset: bool = False
@@ -200,22 +209,30 @@ async def _write(answer: Answer, request: Request, reader: asyncio.StreamReader,
     """Send the answer; False: the connection is at its end."""
     asked = request.json if isinstance(request.json, dict) else {}
     streamed = bool(asked.get("stream")) and answer.body is None and answer.status < 400
-    whole = b"" if streamed else _complete(answer, asked)
+    chunks: Iterable[bytes] | None = _events(answer, asked) if streamed else None
+    if answer.chunks is not None:
+        chunks = answer.chunks
+    whole = b"" if chunks is not None else _complete(answer, asked)
+    if answer.gzip:
+        whole = gzip.compress(whole if chunks is None else b"".join(chunks))
+        chunks = None
     headers = {
-        "content-type": "text/event-stream" if streamed else "application/json",
+        "content-type": answer.content_type or ("text/event-stream" if streamed else "application/json"),
         "x-request-id": f"request-{request.connection}",
-        **({"transfer-encoding": "chunked"} if streamed else {"content-length": str(len(whole))}),
+        **({"content-encoding": "gzip"} if answer.gzip else {}),
+        **({"content-length": str(len(whole))} if chunks is None else {"transfer-encoding": "chunked"}),
         **answer.headers,
     }
-    head = f"HTTP/1.1 {answer.status} Scripted\r\n" + "".join(f"{n}: {v}\r\n" for n, v in headers.items()) + "\r\n"
+    fields = "".join(f"{name}: {value}\r\n" for name, value in headers.items() if value)
+    head = f"HTTP/1.1 {answer.status} Scripted\r\n{fields}\r\n"
     stop = answer.cut_after if answer.cut_after is not None else answer.hang_after
     if stop != 0:
         writer.write(head.encode("latin-1") + whole[:stop])
-        for event in _events(answer, asked)[:stop] if streamed else ():
-            writer.write(b"%x\r\n%b\r\n" % (len(event), event))
+        for chunk in islice(chunks or (), stop):
+            writer.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
             await writer.drain()
     if stop is None:
-        writer.write(b"0\r\n\r\n" if streamed else b"")
+        writer.write(b"" if chunks is None else b"0\r\n\r\n")
         await writer.drain()
         return headers.get("connection") != "close"
     if answer.hang_after is not None:
