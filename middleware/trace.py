@@ -37,10 +37,10 @@ class Trace:
 
 
 async def _traced(call: Call, call_next: Next) -> Reply:
-    span = telemetry.start(f"chat {telemetry.bare_model(call.model)}", "LLM", kind=SpanKind.CLIENT)
+    attributes = {telemetry.OPERATION: "chat", **telemetry.request_attributes(call)}
+    span = telemetry.start(f"chat {telemetry.bare_model(call.model)}", "LLM", attributes, kind=SpanKind.CLIENT)
     if not span.is_recording():
         return await call_next(call)
-    span.set_attributes({**telemetry.some(telemetry.request_attributes(call)), telemetry.OPERATION: "chat"})
     services = call.services
     clean = services.redactor.error_text if services is not None else str
     telemetry.capture(span, services, telemetry.INPUT_VALUE, list(map(dict, call.messages)))

@@ -92,7 +92,7 @@ class Run:
             telemetry.OPERATION: "invoke_workflow",
             telemetry.WORKFLOW_NAME: self.ensemble.name,
             telemetry.RUN_ID: self.run_id,
-            telemetry.DIGEST: self.ensemble.digest if telemetry.tracing() else None,
+            telemetry.DIGEST: None if telemetry.silent() else self.ensemble.digest,
             **telemetry.metadata_attributes(self.metadata),
         }
 

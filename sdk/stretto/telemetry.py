@@ -93,6 +93,9 @@ def bare_model(model: str) -> str:
     return model.partition("/")[2] or model
 
 
+_SILENT = (trace.ProxyTracerProvider, trace.NoOpTracerProvider)
+
+
 def start(
     name: str,
     openinference: str,
@@ -101,11 +104,10 @@ def start(
     kind: SpanKind = SpanKind.INTERNAL,
     context: Context | None = None,
 ) -> Span:
-    """Start a span that is not made current; attributes of a span that nobody records cost nothing."""
-    span = _tracer(trace.get_tracer_provider()).start_span(name, context=context, kind=kind)
-    if span.is_recording():
-        span.set_attributes({SPAN_KIND: openinference, **some(attributes or {})})
-    return span
+    """Start a span that is not made current; its attributes are there when a sampler decides."""
+    provider = trace.get_tracer_provider()
+    given = None if isinstance(provider, _SILENT) else {SPAN_KIND: openinference, **some(attributes or {})}
+    return _tracer(provider).start_span(name, context=context, kind=kind, attributes=given)
 
 
 def some(attributes: Mapping[str, Any]) -> dict[str, Any]:
@@ -120,7 +122,7 @@ def _tracer(provider: trace.TracerProvider) -> trace.Tracer:
 
 def silent() -> bool:
     """Tell whether no tracer provider is set up, so that no span of any kind would be recorded."""
-    return isinstance(trace.get_tracer_provider(), (trace.ProxyTracerProvider, trace.NoOpTracerProvider))
+    return isinstance(trace.get_tracer_provider(), _SILENT)
 
 
 def recorded() -> bool:
@@ -207,11 +209,6 @@ def capture(span: Span, services: Services | None, name: str, value: Any) -> Non
 def content(value: Any) -> str:
     """Give messages or data as the text of `input.value` and `output.value`."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-
-
-def tracing() -> bool:
-    """Tell whether a tracer provider has been set up."""
-    return not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
 
 
 def captures_content(environ: Mapping[str, str]) -> bool:
