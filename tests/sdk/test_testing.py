@@ -8,11 +8,17 @@ import time
 
 import pytest
 
+import stretto.testing
 from stretto import Call, ConfigError, Delta, Next, Reply
 from stretto.errors import CallError, ProviderUnavailable, RateLimited
 from stretto.middleware import Retry
-from stretto.testing import Answers, Stack, VirtualLoop, a_call, virtual_time
+from stretto.testing import Answers, Stack, VirtualLoop, WaitsForEver, a_call, virtual_time
 from stretto.usage import Price, Usage
+
+
+def test_all_is_what_there_is() -> None:
+    assert all(hasattr(stretto.testing, name) for name in stretto.testing.__all__)
+    assert sorted(stretto.testing.__all__) == stretto.testing.__all__
 
 
 def clock() -> float:
@@ -95,7 +101,7 @@ def test_a_program_that_waits_for_ever_is_told_so() -> None:
     async def main() -> None:
         await asyncio.get_running_loop().create_future()
 
-    with pytest.raises(RuntimeError, match=r"nothing happened for 0.02 s of real time"):
+    with pytest.raises(WaitsForEver, match=r"nothing happened for 0.02 s of real time"):
         virtual_time(main(), patience=0.02)
 
 
