@@ -1,4 +1,4 @@
-"""Call every service that litellm knows, through `litellm.acompletion`.
+"""Call every service that litellm knows, through `litellm.acompletion`, over our own HTTP session.
 
 It retries nothing, prints nothing, and finds no key in the environment: what is sent is what the call holds.
 """
@@ -6,51 +6,102 @@ It retries nothing, prints nothing, and finds no key in the environment: what is
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import aclosing, suppress
 from copy import deepcopy
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field
+from functools import partial
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-from stretto.call import Call
-from stretto.errors import BadResponse, CallError, ContentBlocked, ContextTooLong, ProviderUnavailable, RequestRejected
+from stretto.call import Call, Endpoint
+from stretto.errors import BadResponse, ConfigError, RequestRejected
 from stretto.per_loop import PerLoop
 from stretto.providers import litellm_setup
-from stretto.providers.litellm_setup import NO_KEY, PATIENCE, Clients
-from stretto.providers.wire import Answer, Collected, answer_behind, break_behind, causes, error_of, plain_headers
-from stretto.reply import Delta, Reply, ToolCall
-from stretto.usage import Price, Usage
+from stretto.providers.litellm_errors import failure_of
+from stretto.providers.litellm_reply import complete, own_streamed, streamed
+from stretto.providers.litellm_setup import NO_KEY, PATIENCE
+from stretto.providers.wire import MAX_RESPONSE_BYTES, Wire
+from stretto.reply import Reply
+from stretto.usage import Price
 
-# What litellm knows better than the status. It reads some of them out of a message: that is its own affair.
-_KINDS: Mapping[str, type[CallError]] = {
-    "ContextWindowExceededError": ContextTooLong,
-    "ContentPolicyViolationError": ContentBlocked,
-}
-# The reason that came on the wire, of litellm's stream; at the end it makes one up where none came.
-_FINISHES = ("received_finish_reason", "intermittent_finish_reason")
-_LONGEST_MESSAGE = 500
+if TYPE_CHECKING:
+    import ssl
+
+    from stretto.providers.litellm_clients import Clients
+
+# Of a model that is not in its table litellm asks these servers, with a client that blocks the loop.
+_ASKED = {"ollama": "ollama", "ollama_chat": "ollama"}
+# What we always ask for, and litellm refuses for a few services instead of leaving it out.
+_UNKNOWN_TO = {"bytez": ["stream_options"], "gradient_ai": ["max_retries"], "oci": ["max_retries", "stream_options"]}
+ROUTES = ("auto", "acompletion")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LiteLLM:
     """The provider of every prefix that names one of litellm's services.
 
-    Its connections are closed with the last runner that uses it on a loop; without a runner, use it in `async with`.
+    All that litellm sends for a call goes over one HTTP session of ours: no redirect is followed, answers are bounded,
+    link-local and metadata addresses are refused, one call is one request. Its connections are closed with the last
+    runner that uses it on a loop; without a runner, use it in `async with`.
+
+    Refused are services that litellm calls with a client that blocks (amazon_nova, custom, maritalk, nlp_cloud,
+    oobabooga, petals) or with connections that it makes itself (aiohttp_openai, gdc, oci, sap), that want somebody to
+    log in (chatgpt, github_copilot), and names that are no chat completions over HTTP (the other nulls under `client`
+    in `services.json`). Machine credentials of Google, AWS and Azure are fetched by those companies' own packages.
+
+    Args:
+        route: how a call is made: "acompletion", or "auto", at present the same.
+        connect_timeout: seconds above 0 for name look-up, connecting and the TLS handshake together.
+        max_response_bytes: the most that an answer may have, decompressed, a whole stream included; above 0.
+        trust_env: use the environment's proxies.
+        ssl_context: for an own certificate authority or a client certificate. None: the system's authorities.
+
+    Raises:
+        ConfigError: at construction, for a route or a number that cannot be.
     """
 
-    _clients: PerLoop[Clients] = field(default_factory=lambda: PerLoop(Clients), init=False, repr=False, compare=False)
+    route: str = "auto"
+    connect_timeout: float = 10
+    max_response_bytes: int = MAX_RESPONSE_BYTES
+    trust_env: bool = True
+    ssl_context: ssl.SSLContext | None = None
+    _wire: Wire = field(init=False, repr=False, compare=False)
+    _clients: PerLoop[Clients] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.route not in ROUTES:
+            known = " and ".join(map(repr, ROUTES))
+            why = "does not exist yet" if self.route == "direct" else "is none"
+            raise ConfigError(f"route {self.route!r} {why}: there are {known}", key="route")
+        wire = Wire(
+            connect_timeout=self.connect_timeout,
+            max_response_bytes=self.max_response_bytes,
+            trust_env=self.trust_env,
+            ssl_context=self.ssl_context,
+        )
+        object.__setattr__(self, "_wire", wire)
+        object.__setattr__(self, "_clients", PerLoop(partial(_clients, wire)))
+
+    def check(self, model: str, endpoint: Endpoint) -> None:
+        """Refuse a service that cannot be called, or not without an address.
+
+        Raises:
+            ConfigError: before any call.
+        """
+        problem = _problem(model, endpoint)
+        if problem is not None:
+            raise ConfigError(*problem[:1], key=problem[1])
 
     async def prepare(self) -> None:
-        """Import litellm in a thread: 3 s, when it has not been imported before."""
+        """Import litellm and the HTTP library in a thread: 3 s, when that has not been done before."""
         await litellm_setup.ready()
+        await self._wire.prepare()
 
     async def __aenter__(self) -> LiteLLM:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        clients = self._clients.known()
-        if clients is not None:
-            await clients.close()
+        await self._wire.close()
+        await litellm_setup.end_chores()
 
     def price(self, model: str) -> Price | None:
         """Look a price up in litellm's table, without importing litellm; None when it is not there."""
@@ -70,30 +121,56 @@ class LiteLLM:
             CallError: classified by status and cause, without the foreign error.
         """
         await self.prepare()
+        problem = _problem(call.model, call.endpoint)
+        if problem is not None:
+            raise RequestRejected(problem[0])
+        clients = self._clients.get()
+        exchange = clients.exchange(call)
         handled = sys.exception()  # a retry's first failure: what stands behind it does not belong to this request
         try:
-            answer = await litellm_setup.acompletion(_request(call, self._clients.get()))
-            call.attempt.headers = plain_headers(getattr(answer, "_response_headers", None) or {})
-            if call.emit is None or not hasattr(answer, "aclose"):  # a few services never stream
-                return _reply(call, answer)
-        except Exception as error:  # noqa: BLE001 - this is where foreign errors end
-            failure = _failure(call, error, handled)
-        else:
-            return await _streamed(call, answer, handled)
-        raise failure  # outside of the except block, so that it has no foreign context
+            with exchange.current():
+                answer = await litellm_setup.acompletion(_request(call, clients))
+            call.attempt.headers = exchange.headers
+            if exchange.answer is None and exchange.failure is None:  # else litellm has made this one up
+                if call.emit is None or not hasattr(answer, "aclose"):  # a few services never stream
+                    return await complete(call, exchange, answer)
+                return await (own_streamed(call, exchange) if exchange.own else streamed(call, exchange, answer))
+            error: Exception = BadResponse("litellm has made up an answer")
+        except Exception as caught:
+            if exchange.emitting:
+                raise
+            error = caught  # this is where foreign errors end
+        finally:
+            exchange.close()
+        call.attempt.headers = exchange.headers or None
+        raise failure_of(exchange, error, handled)  # outside of the except block, so that it has no foreign context
+
+
+def _clients(wire: Wire) -> Clients:
+    made: Clients = import_module("stretto.providers.litellm_clients").Clients(wire)  # not before litellm
+    return made
+
+
+def _problem(model: str, endpoint: Endpoint) -> tuple[str, str] | None:
+    service = litellm_setup.service(model)
+    if service and service["client"] is None:
+        prefix = model.partition("/")[0]
+        return f"{prefix} is not supported: litellm does not reach it over a connection that can be guarded", "model"
+    if service and endpoint.base_url is None and service["movable"] and service["url"] is None:
+        # litellm would send it, key and all, to openai
+        return f"{model!r}: this service has no address of its own, give the agent a base_url", "base_url"
+    return None
 
 
 def _request(call: Call, clients: Clients) -> dict[str, Any]:
     service = litellm_setup.service(call.model)
-    endpoint = call.endpoint
+    endpoint, prefix = call.endpoint, call.model.partition("/")[0]
     key = endpoint.api_key.reveal() if endpoint.api_key is not None else NO_KEY
-    if endpoint.base_url is None and service.get("movable") and service.get("url") is None:
-        # litellm would send it, key and all, to openai
-        raise RequestRejected(f"{call.model!r}: this service has no address of its own, give the agent a base_url")
     # Others may sign with credentials of the machine: the core lets them go to addresses that are trusted only.
     signs = endpoint.api_key is None and not service.get("movable")
-    if call.model.startswith("ollama"):  # of a model that is not in its table litellm asks, and blocks the loop
-        litellm_setup.imported().model_cost.setdefault(call.model, {"litellm_provider": "ollama", "mode": "chat"})
+    if prefix in _ASKED:
+        entry = {"litellm_provider": _ASKED[prefix], "mode": "chat"}
+        litellm_setup.imported().model_cost.setdefault(call.model, entry)
     request: dict[str, Any] = deepcopy(dict(call.params))  # litellm writes into what it is given
     body: dict[str, Any] = deepcopy(dict(call.extra_body))
     if service.get("client") == "openai" and "metadata" in request:
@@ -114,126 +191,6 @@ def _request(call: Call, clients: Clients) -> dict[str, Any]:
         "max_retries": 0,
         "num_retries": 0,
         "caching": False,
+        "additional_drop_params": _UNKNOWN_TO.get(prefix),
         "_skip_mcp_handler": True,  # else tools need the package mcp
     }
-
-
-def _reply(call: Call, answer: Any) -> Reply:
-    if not answer.choices:
-        raise BadResponse("the answer has no choices", status=200)
-    choice, message = answer.choices[0], answer.choices[0].message
-    reply = Reply(
-        message.content or "",
-        reasoning=getattr(message, "reasoning_content", None) or "",
-        tool_calls=tuple(_tool_call(each, place) for place, each in enumerate(message.tool_calls or ())),
-        route="acompletion",
-        raw=answer,
-    )
-    return _ended(call, reply, answer, answer.usage, choice.finish_reason)
-
-
-async def _streamed(call: Call, stream: Any, handled: BaseException | None) -> Reply:
-    assert call.emit is not None
-    collected, last, failure = Collected(), None, None
-    async with aclosing(stream):
-        while failure is None:
-            try:
-                last = chunk = await anext(stream)
-            except StopAsyncIteration:
-                break
-            except Exception as error:  # noqa: BLE001 - as in `__call__`
-                failure = _failure(call, error, handled)
-            else:
-                for delta in _deltas(chunk):
-                    collected.add(delta)
-                    await call.emit(delta)
-    finish: str | None = next(filter(None, (getattr(stream, name, None) for name in _FINISHES)), None)
-    # Counted among the chunks as they came: what litellm adds at the end may be its own guess.
-    told = next((each for chunk in getattr(stream, "chunks", ()) if (each := getattr(chunk, "usage", None))), None)
-    if failure is None and collected and finish is None:  # litellm takes an end without an end mark for success
-        failure = ProviderUnavailable("the stream ended before its end mark")
-    elif failure is None and not collected and (finish is None or told is None):
-        failure = BadResponse("the answer is not a stream of chunks", status=200)
-    if failure is not None:
-        raise failure
-    reply = _ended(call, collected.reply("acompletion"), last, told, finish)
-    if reply.usage is not None:
-        await call.emit(Delta(usage=reply.usage))
-    return reply
-
-
-def _ended(call: Call, reply: Reply, source: Any, told: Any, finish: str | None) -> Reply:
-    call.attempt.usage = usage = _usage(told)
-    return replace(
-        reply,
-        usage=usage,
-        cost=None if usage is None else _cost(call.model, told),
-        finish_reason=finish,
-        model=getattr(source, "model", None) or "",
-        response_id=getattr(source, "id", None),
-        headers=call.attempt.headers or {},
-    )
-
-
-def _deltas(chunk: Any) -> Iterator[Delta]:
-    delta = chunk.choices[0].delta if chunk.choices else None
-    if reasoning := getattr(delta, "reasoning_content", None):
-        yield Delta(reasoning=reasoning)
-    if text := getattr(delta, "content", None):
-        yield Delta(text=text)
-    for each in getattr(delta, "tool_calls", None) or ():
-        yield Delta(tool_call=_tool_call(each, each.index or 0))
-
-
-def _tool_call(each: Any, place: int) -> ToolCall:
-    function = each.function
-    return ToolCall(
-        each.id or "", getattr(function, "name", None) or "", getattr(function, "arguments", None) or "", place
-    )
-
-
-def _usage(told: Any) -> Usage | None:
-    if told is None or not (told.prompt_tokens or told.completion_tokens):
-        return None  # litellm writes zeros where the provider said nothing
-    read, written = told.prompt_tokens_details, told.completion_tokens_details
-    return Usage(
-        told.prompt_tokens or 0,
-        told.completion_tokens or 0,
-        cached_tokens=getattr(read, "cached_tokens", None) or 0,
-        cache_write_tokens=getattr(read, "cache_creation_tokens", None) or 0,
-        reasoning_tokens=getattr(written, "reasoning_tokens", None) or 0,
-    )
-
-
-def _cost(model: str, told: Any) -> float | None:
-    entry = litellm_setup.price_table().get(model)
-    if entry is not None and not any("cost" in name for name in entry):
-        return None
-    with suppress(Exception):  # it has no price for the model
-        return float(sum(litellm_setup.imported().cost_per_token(model=model, usage_object=told)))
-    return None
-
-
-def _failure(call: Call, error: Exception, handled: BaseException | None) -> CallError:
-    """Make our error of litellm's, by the answer or the cause behind it."""
-    if isinstance(error, CallError):
-        return error
-    chain = list(causes(error, handled))
-    names = [type(each).__name__ for each in chain]
-    kind = next((_KINDS[name] for name in names if name in _KINDS), None)
-    text = str(error).partition("\n")[0][:_LONGEST_MESSAGE]  # what follows may be a traceback
-    answer = answer_behind(chain)
-    if answer is not None:
-        call.attempt.headers = answer.headers
-        return error_of(answer, text, kind=kind)
-    broken = break_behind(chain)
-    if broken is not None:
-        words = f"{type(broken).__name__}: {broken}".split()
-        return ProviderUnavailable(" ".join(words)[:_LONGEST_MESSAGE])
-    missing = next((each for each in chain if isinstance(each, ImportError)), None)
-    if missing is not None:
-        return CallError(f"litellm needs another package for this model: {missing}", retryable=False)
-    # Its own checks before a request, and errors told in the middle of a stream. 500 is also whatever it does not know.
-    told = (getattr(each, "status_code", None) for each in chain)
-    status = next((s for s in told if isinstance(s, int) and 400 <= s < 600 and s != 500), None)
-    return (kind or BadResponse)(text) if status is None else error_of(Answer(status, {}), text, kind=kind)

@@ -1,7 +1,4 @@
-"""Bring litellm into this process, give it its clients, and leave nothing of it behind on a loop.
-
-Apart from `litellm.py`, which turns a call into its arguments and its answer into a reply.
-"""
+"""Bring litellm into this process, tell what is known of its services, and leave no task of it behind on a loop."""
 
 from __future__ import annotations
 
@@ -18,7 +15,10 @@ from contextvars import ContextVar
 from functools import cache
 from importlib import resources, util
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from stretto.usage import Usage
 
 # litellm bounds the gap between bytes with it, and opens a client for each value. Our own clocks stand outside.
 PATIENCE = 86_400.0
@@ -41,7 +41,8 @@ _LOGGERS = ("LiteLLM", "LiteLLM Proxy", "LiteLLM Router")
 _QUIETED = ("httpx", "apscheduler.executors.default", "apscheduler.scheduler")  # loggers whose level it sets
 # The tasks that litellm leaves on a loop: the worker never ends, the others are short.
 _WORKER = "LoggingWorker._worker_loop"
-_CHORES = ("LoggingWorker.", "Logging.", "ServiceLogging.", "CustomStreamWrapper.", "_client_async_logging_helper")
+CHORES = ("LoggingWorker.", "Logging.", "ServiceLogging.", "CustomStreamWrapper.", "_client_async_logging_helper",
+          "async_generator_athrow")  # fmt: skip
 
 
 async def ready() -> None:
@@ -65,17 +66,29 @@ def imported() -> Any:
         litellm.suppress_debug_info = True  # else each error prints where to ask for help
         litellm.disable_hf_tokenizer_download = True  # else counting tokens asks a model hub
         importlib.import_module("openai.resources.chat")
+        _unlisten(litellm)
         with suppress(Exception):
             asyncio.run(_rehearsed(litellm))
     return litellm
 
 
+def _unlisten(litellm: Any) -> None:
+    """Import the one module that would register a listener in a call to gemini, and take that away again."""
+    before = {name: list(getattr(litellm, name, ())) for name in _LISTENERS}
+    with suppress(Exception):
+        importlib.import_module("litellm.llms.vertex_ai.context_caching.vertex_ai_context_caching")
+    for name, listeners in before.items():
+        if getattr(litellm, name, None):
+            getattr(litellm, name)[:] = listeners
+
+
 async def _rehearsed(litellm: Any) -> None:
+    asyncio.get_running_loop().slow_callback_duration = 60  # of this loop, which waits for nothing
     said = {"model": "openai/gpt-4o", "messages": [{"role": "user", "content": "hi"}], "api_key": NO_KEY}
     await acompletion(said | {"mock_response": "hi"}, litellm)
     async for _ in await acompletion(said | {"mock_response": "hi", "stream": True}, litellm):
         pass
-    await _end_chores()
+    await end_chores()
 
 
 async def acompletion(request: dict[str, Any], litellm: Any = None) -> Any:
@@ -84,7 +97,7 @@ async def acompletion(request: dict[str, Any], litellm: Any = None) -> Any:
     Else litellm would start a worker for them, of which there is one in the process: loops take it from each other.
     """
     litellm = litellm or imported()
-    if any(getattr(litellm, name, None) for name in _LISTENERS):
+    if heard(litellm):
         return await litellm.acompletion(**request)
     unheard: ContextVar[bool] = importlib.import_module("litellm._internal_context").is_internal_call
     token = unheard.set(True)
@@ -92,6 +105,13 @@ async def acompletion(request: dict[str, Any], litellm: Any = None) -> Any:
         return await litellm.acompletion(**request)
     finally:
         unheard.reset(token)
+
+
+def heard(litellm: Any = None) -> bool:
+    """Tell whether the application listens; "cache" litellm has added itself, in a call to gemini."""
+    litellm = litellm or imported()
+    listeners = {name: [each for each in getattr(litellm, name, None) or () if each != "cache"] for name in _LISTENERS}
+    return any(listeners.values()) or litellm.cache is not None
 
 
 @contextmanager
@@ -137,9 +157,18 @@ def _services() -> Mapping[str, Mapping[str, Any]]:
 def service(model: str) -> Mapping[str, Any]:
     """Give what was found on the wire about a model's prefix.
 
-    `client` is the kind that litellm takes from its caller: "openai" (the SDK's), "http" (its own), or null.
+    `client` is the kind that litellm takes from its caller: "openai" (the SDK's), "http" (its own); "own" where it
+    finds one itself, and ours instead; null where it sends in another way, or no chat completions at all.
     """
     return _services().get(model.partition("/")[0], {})
+
+
+def usage(told: Usage) -> Any:
+    """Write tokens down as litellm does."""
+    details = {"cached_tokens": told.cached_tokens}
+    return imported().Usage(
+        prompt_tokens=told.input_tokens, completion_tokens=told.output_tokens, prompt_tokens_details=details
+    )
 
 
 def price_table() -> Mapping[str, Mapping[str, Any]]:
@@ -157,87 +186,17 @@ def _shipped_prices() -> Mapping[str, Mapping[str, Any]]:
     return prices
 
 
-class Clients:
-    """What litellm calls with on one loop: one pool of connections, and a face of it for each address and key."""
-
-    __slots__ = ("_faces", "_others", "_pool")
-
-    def __init__(self) -> None:
-        self._pool: Any = None
-        self._faces: dict[tuple[str, str | None, str], Any] = {}
-        self._others = False  # litellm has made clients itself
-
-    def of(self, model: str, base_url: str | None, key: str) -> Any:
-        """Give the client for a request; None where litellm takes none but its own."""
-        kind = service(model).get("client")
-        if kind is None:
-            self._others = True
-            return None
-        if self._pool is None:
-            make: Any = importlib.import_module("litellm.llms.custom_httpx.http_handler").AsyncHTTPHandler
-            self._pool = make(timeout=PATIENCE, follow_redirects=False)
-            self._pool.client = self._pool.client  # given back, it is ours to close: else its finalizer does it again
-        if kind == "http":
-            return self._pool
-        wanted = (model.partition("/")[0], base_url, key)
-        if wanted not in self._faces:
-            self._faces[wanted] = self._face(model, base_url, key)
-        return self._faces[wanted]
-
-    def _face(self, model: str, base_url: str | None, key: str) -> Any:
-        prefix = model.partition("/")[0]
-        # What the environment says of openai is meant for it alone.
-        own = base_url is None and prefix in ("openai", "text-completion-openai")
-        make: Any = importlib.import_module("openai").AsyncOpenAI if own else sdk_client()
-        url: str | None = base_url or imported().get_llm_provider(model, api_key=key)[3]
-        url = url or service(model)["url"]  # else it would be openai's, which is then sent the key
-        return make(api_key=key, base_url=url, http_client=self._pool.client, timeout=PATIENCE, max_retries=0)
-
-    async def close(self) -> None:
-        """Close all connections, and end the tasks that litellm keeps on this loop."""
-        self._faces.clear()
-        pool, self._pool = self._pool, None
-        if pool is not None:
-            await pool.client.aclose()
-        if self._others:
-            self._others = False
-            await _close_cached()
-        await _end_chores()
+def _name(task: asyncio.Task[Any]) -> str:
+    coroutine = task.get_coro()
+    return getattr(coroutine, "__qualname__", None) or type(coroutine).__name__
 
 
-@cache
-def sdk_client() -> Any:
-    """Make openai's client without what it takes from the environment, and without retries of its own."""
-    base: Any = importlib.import_module("openai").AsyncOpenAI
-
-    class Client(base):  # type: ignore[misc]
-        # litellm sets these again with each call; where a service does not know max_retries, to 2.
-        max_retries = property(lambda self: 0, lambda self, value: None)  # pyright: ignore
-        organization = project = property(lambda self: None, lambda self, value: None)  # pyright: ignore
-
-        def __init__(self, **options: Any) -> None:
-            super().__init__(**options)  # pyright: ignore[reportUnknownMemberType]
-            self._custom_headers: Mapping[str, str] = {}  # from OPENAI_CUSTOM_HEADERS
-
-    return Client
-
-
-async def _close_cached() -> None:
-    """Close the clients that litellm has made itself on this loop, and let it forget them."""
-    cached: dict[str, Any] = imported().in_memory_llm_clients_cache.cache_dict
-    mark = f"-{id(asyncio.get_running_loop())}"
-    for name in [name for name in cached if name.endswith(mark)]:
-        client = cached.pop(name)
-        with suppress(Exception):
-            await client.close()
-
-
-async def _end_chores() -> None:
+async def end_chores() -> None:
     """Wait for the short tasks that litellm has left on this loop, then end the one that never ends."""
 
     def left(worker: bool) -> set[asyncio.Task[Any]]:
-        tasks = {task: getattr(task.get_coro(), "__qualname__", "") for task in asyncio.all_tasks()}
-        return {t for t, name in tasks.items() if name.startswith(_CHORES) and (name == _WORKER) is worker}
+        tasks = {task: _name(task) for task in asyncio.all_tasks()}
+        return {t for t, name in tasks.items() if name.startswith(CHORES) and (name == _WORKER) is worker}
 
     for worker in (False, False, True, False):  # a task of the first kind makes others
         tasks = left(worker)

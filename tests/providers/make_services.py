@@ -1,6 +1,6 @@
 """Find out on the wire what litellm reads and sends for each service, and write `sdk/stretto/services.json`.
 
-    python tests/providers/make_services.py        # about ten minutes; review the difference before it is committed
+    python tests/providers/make_services.py        # about five minutes; review the difference before it is committed
 
 Every variable that looks like a credential in the sources of litellm, the openai SDK and botocore is set to a canary of
 its own. Nothing leaves the machine: whatever looks up or connects to another host than loopback is noted and refused.
@@ -8,7 +8,8 @@ its own. Nothing leaves the machine: whatever looks up or connects to another ho
 keys     the canaries that arrive when no key is given, in litellm's order
 bases    the variables that name an address, in litellm's order
 url      the service's own address; null when it has none, or one for each account
-client   the kind of client that litellm takes from its caller: "openai" (the SDK's), "http" (its own), or null
+client   the kind of client that litellm takes from its caller: "openai" (the SDK's), "http" (its own); "own": it finds
+         one itself, and `LiteLLM` sees to it that it finds ours; null: it sends in another way, or no chat completions
 movable  shown: sent to another address, by `LiteLLM`, no model of it carries a canary or calls another host
 """
 
@@ -28,14 +29,17 @@ import threading
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
 
 from loopback import Answer, Loopback, Request  # noqa: E402
 from stretto.call import Endpoint  # noqa: E402
+from stretto.providers import litellm_setup  # noqa: E402
 from stretto.providers.litellm import LiteLLM  # noqa: E402
-from stretto.providers.litellm_setup import NO_KEY, imported, sdk_client  # noqa: E402
+from stretto.providers.litellm_setup import NO_KEY, imported  # noqa: E402
+from stretto.secret import Secret  # noqa: E402
 from stretto.testing import a_call  # noqa: E402
 
 TARGET = ROOT / "sdk" / "stretto" / "services.json"
@@ -44,15 +48,19 @@ OURS = {"compatible", "local", "simulated"}
 INTERACTIVE = {"chatgpt", "github_copilot"}
 SIGNS = re.compile(r"AWS_|AZURE_AD|AZURE_(CLIENT|TENANT|FEDERATED)|WATSONX|WX_|DATABRICKS_CLIENT|PREDIBASE_TENANT")
 
+# Where "some-model" has not the form of a model's name.
+NAMES = {"clarifai": "openai.chat-completion.gpt-4o", "ragflow": "chat/some-chat/some-model"}
+
 # What the wire cannot tell: a service that guards its key against foreign addresses, or listens on this machine.
 REVIEWED: Mapping[str, Mapping[str, Any]] = {
     "anthropic": {"keys": ["ANTHROPIC_API_KEY"]},  # ANTHROPIC_AUTH_TOKEN goes into another header
-    "azure": {"keys": ["AZURE_API_KEY"], "bases": ["AZURE_API_BASE"], "client": None, "movable": False},
-    "azure_text": {"keys": ["AZURE_API_KEY"], "bases": ["AZURE_API_BASE"], "client": None, "movable": False},
+    "azure": {"keys": ["AZURE_API_KEY"], "bases": ["AZURE_API_BASE"], "client": "own", "movable": False},
+    "azure_text": {"keys": ["AZURE_API_KEY"], "bases": ["AZURE_API_BASE"], "client": "own", "movable": False},
     "bedrock": {"keys": ["AWS_BEARER_TOKEN_BEDROCK"], "url": None},
     "bedrock_mantle": {"keys": ["BEDROCK_MANTLE_API_KEY"], "url": None},
     "bytez": {"keys": ["BYTEZ_API_KEY"]},
     "custom_openai": {"keys": []},
+    "databricks": {"client": "own"},  # where it would sign in with a client of its own, `LiteLLM` refuses
     "huggingface": {"url": None},
     "inception": {"keys": ["INCEPTION_API_KEY"]},
     "mistral": {"keys": ["MISTRAL_API_KEY", "MISTRAL_AZURE_API_KEY"]},
@@ -64,6 +72,9 @@ REVIEWED: Mapping[str, Mapping[str, Any]] = {
     "sagemaker": {"url": None},
     "sagemaker_chat": {"url": None},
     "sagemaker_nova": {"url": None},
+    "triton": {"client": "own"},  # its address must end with /generate
+    "vertex_ai": {"client": "own"},  # the same path as gemini's; google-auth, which signs for it, need not be installed
+    "vertex_ai_beta": {"client": "own"},
     "snowflake": {"movable": False},  # its address is made of SNOWFLAKE_ACCOUNT_ID
     "text-completion-inception": {"keys": ["INCEPTION_API_KEY"], "url": "https://api.inceptionlabs.ai/v1"},
     "text-completion-openai": {"url": "https://api.openai.com/v1"},
@@ -248,7 +259,7 @@ def models(prefix: str) -> list[str]:
         and entry.get("mode") in ("chat", "completion", "responses")
     }
     plain = sorted(table, key=lambda name: (table[name]["mode"] != "chat", "codex" in name or "agent" in name))
-    return [*plain, f"{prefix}/some-model"]
+    return [*plain, f"{prefix}/{NAMES.get(prefix, 'some-model')}"]
 
 
 class Probe:
@@ -328,6 +339,8 @@ class Probe:
         return bases, url
 
     async def _client(self, model: str) -> str | None:
+        from stretto.providers.litellm_clients import sdk_client
+
         pool: Any = sys.modules["litellm.llms.custom_httpx.http_handler"].AsyncHTTPHandler
         for kind in ("openai", "http"):
             self._clear()
@@ -348,7 +361,33 @@ class Probe:
             await handler.close()
             if sent and sent == len(used):
                 return kind
-        return None
+        return "own" if await self._found(model) else None
+
+    async def _found(self, model: str) -> bool:
+        """Tell whether all that is sent for a model goes over our session, although litellm is given no client."""
+        from stretto.providers.litellm_transport import Client
+
+        entry = {"keys": [], "bases": [], "url": None, "client": "own", "movable": False}
+        known: Any = litellm_setup._services()
+        known[model.partition("/")[0]] = entry
+        used, send = list[str](), Client.send
+
+        async def note(self: Any, request: Any, **options: Any) -> Any:
+            used.append(str(request.url))
+            return await send(self, request, **options)
+
+        setattr(Client, "send", note)  # noqa: B010
+        self._clear()
+        async with LiteLLM() as provider:
+            for stream in (False, True):
+                endpoint = Endpoint(self.server.url, Secret(NO_KEY))
+                call = a_call(stream, model=model, messages=MESSAGES, endpoint=endpoint)
+                with environment(self.credentials):
+                    await quietly(lambda call=call: provider(call))
+        setattr(Client, "send", send)  # noqa: B010
+        here = [url for url in used if url.startswith(self.server.origin)]
+        elsewhere = {urlsplit(url).hostname for url in self.foreign} <= {urlsplit(url).hostname for url in used}
+        return bool(used) and len(here) == len(self.server.requests) and elsewhere
 
     async def moves(self, prefix: str) -> list[str]:
         """Send every model elsewhere, through our provider; give what speaks against it."""
@@ -392,6 +431,7 @@ async def make() -> None:
             entries[prefix] = await probe.entry(prefix)
             print(prefix, entries[prefix])
         _write(entries)
+        litellm_setup._services.cache_clear()
         for prefix in known:  # now that `LiteLLM` knows which client to give
             if entries[prefix]["movable"]:
                 against = await probe.moves(prefix)

@@ -16,7 +16,7 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.providers.make_services import Wire, arrived, canaries
+from tests.providers.make_services import NAMES, Wire, arrived, canaries
 
 from loopback import Answer, Loopback, pieces
 from stretto.agent import Agent
@@ -447,7 +447,9 @@ async def test_no_key_of_the_environment_reaches_an_address_that_a_file_names() 
             for prefix in (name for name, service in SERVICES.items() if service["movable"]):
                 server.requests.clear()
                 for stream in (False, True):
-                    call = a_call(stream, model=f"{prefix}/some-model", endpoint=Endpoint(server.url))
+                    call = a_call(
+                        stream, model=f"{prefix}/{NAMES.get(prefix, 'some-model')}", endpoint=Endpoint(server.url)
+                    )
                     with contextlib.suppress(CallError):
                         await provider(call)
                 assert arrived(server.requests) == [], prefix

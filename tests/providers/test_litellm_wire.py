@@ -1,0 +1,275 @@
+"""`LiteLLM` sends over our own session: bounded, to no other address, one request a call, and only in calls of ours."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from formats import FORMATS, Said
+from loopback import Answer, Loopback
+from stretto.call import Endpoint
+from stretto.errors import BadResponse, CallError, ConfigError, ProviderFailed, RequestRejected
+from stretto.providers import litellm_setup
+from stretto.providers.litellm import LiteLLM
+from stretto.reply import Delta
+from stretto.secret import Secret
+from stretto.testing import CallForTests, a_call
+
+# litellm itself ignores these warnings of its own when it is imported; pytest forgets that with each test.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Accessing the '.*' attribute on the instance is deprecated"),
+    pytest.mark.filterwarnings("ignore:.*`ReadOnly` qualifier"),
+]
+ROOT = Path(__file__).parents[2]
+BOTH = pytest.mark.parametrize("stream", [False, True], ids=["complete", "streamed"])
+# One of each way in which litellm comes by a client: openai's SDK, its own handed over, its own found.
+EACH = pytest.mark.parametrize("model", ["openai/m", "hosted_vllm/m", "lemonade/m"], ids=["sdk", "http", "own"])
+# They do not know max_retries, so that litellm would send three requests.
+STUBBORN = (
+    "ai21 ai21_chat baseten codestral deepinfra featherless_ai hyperbolic inception morph nscale nvidia_nim sambanova "
+    "v0 zai"
+).split()
+NEVER = ("amazon_nova", "custom", "maritalk", "nlp_cloud", "oobabooga", "petals", "aiohttp_openai", "voyage")
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[Loopback]:
+    async with Loopback() as server:
+        yield server
+
+
+@pytest.fixture
+async def provider(server: Loopback) -> AsyncIterator[LiteLLM]:
+    """Give a provider; hold for every test that it leaves no task and no connection."""
+    async with LiteLLM() as provider:
+        yield provider
+    await server.all_closed()
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+def to(server: Loopback, model: str, stream: bool = False, **fields: Any) -> CallForTests:
+    return a_call(stream, **{"model": model, "endpoint": Endpoint(server.url, Secret("sk-of-this-call")), **fields})
+
+
+async def error(provider: LiteLLM, call: CallForTests) -> CallError:
+    with pytest.raises(CallError) as caught:
+        await provider(call)
+    assert caught.value.__cause__ is caught.value.__context__ is None
+    return caught.value
+
+
+@pytest.mark.parametrize("prefix", STUBBORN)
+async def test_a_service_that_knows_no_max_retries_is_asked_once(
+    server: Loopback, provider: LiteLLM, prefix: str
+) -> None:
+    await provider.prepare()
+    server.otherwise = Answer(status=500)
+    began = time.monotonic()
+    for count, stream in enumerate((False, True), 1):
+        assert type(await error(provider, to(server, f"{prefix}/some-model", stream))) is ProviderFailed
+        assert len(server.requests) == count
+    assert time.monotonic() - began < 1  # nor does it sleep before it is refused
+
+
+async def test_what_litellm_would_send_again_is_not_sent_again(server: Loopback, provider: LiteLLM) -> None:
+    told = {"error": {"message": "extra_parameters ['user'] are not permitted", "code": "422"}}
+    server.otherwise = Answer(status=422, body=told)
+    failure = await error(provider, to(server, "azure_ai/m", params={"user": "u"}))
+    assert (type(failure), failure.status, len(server.requests)) == (RequestRejected, 422, 1)
+
+
+@EACH
+@BOTH
+async def test_an_answer_is_bounded(server: Loopback, model: str, stream: bool) -> None:
+    server.otherwise = Answer("word " * 1000)
+    async with LiteLLM(max_response_bytes=2000) as provider:
+        failure = await error(provider, to(server, model, stream))
+    assert (type(failure), failure.retryable) == (BadResponse, False)
+    assert "max_response_bytes" in failure.message
+    await server.all_closed()
+
+
+@EACH
+@BOTH
+async def test_no_redirect_is_followed(server: Loopback, provider: LiteLLM, model: str, stream: bool) -> None:
+    async with Loopback() as elsewhere:
+        for status in (301, 302, 303, 307, 308):
+            server.answer(Answer(status=status, headers={"location": elsewhere.url}))
+            failure = await error(provider, to(server, model, stream))
+            assert (type(failure), failure.status, failure.retryable) == (BadResponse, status, False)
+        assert elsewhere.requests == []
+    assert len(server.requests) == 5
+
+
+@EACH
+async def test_a_metadata_address_is_not_called(provider: LiteLLM, model: str) -> None:
+    failure = await error(provider, a_call(model=model, endpoint=Endpoint("http://169.254.169.254/v1", Secret("k"))))
+    assert not failure.retryable
+    assert "trusted_origins" in failure.message
+
+
+@pytest.mark.parametrize("name", ["openai", "anthropic", "gemini", "cohere", "bedrock"])
+async def test_streams_share_a_connection(
+    server: Loopback, provider: LiteLLM, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    form = FORMATS[name]
+    for variable, value in form.environment.items():
+        monkeypatch.setenv(variable, value)
+    key = None if form.key is None else Secret(form.key)
+    for _ in range(3):
+        server.answer(form.answer(Said(), True))
+        await provider(a_call(True, model=form.model, endpoint=Endpoint(form.base_url(server.origin), key)))
+    assert server.connections == 1
+
+
+@EACH
+async def test_a_model_may_say_the_same_a_hundred_times(server: Loopback, provider: LiteLLM, model: str) -> None:
+    server.answer(Answer(" ".join(["again"] * 150)))
+    assert (await provider(to(server, model, True))).text.count("again") == 150
+
+
+@pytest.mark.parametrize(
+    ("model", "finish"), [("perplexity/sonar", "stop"), ("azure_ai/deepseek-v3", "content_filter")]
+)
+async def test_some_services_end_without_an_end_mark(
+    server: Loopback, provider: LiteLLM, model: str, finish: str
+) -> None:
+    server.answer(Answer("two words", finish_reason=finish, done=False))
+    reply = await provider(to(server, model, True))
+    assert (reply.text, reply.finish_reason) == ("two words", finish)
+
+
+async def test_an_answer_that_litellm_makes_up_is_none(server: Loopback, provider: LiteLLM) -> None:
+    told = {"message": "Could not finish the message because max_tokens or model output limit was reached.",
+            "type": "invalid_request_error", "code": None}  # fmt: skip
+    server.answer(Answer(status=400, body={"error": told}))
+    assert type(await error(provider, to(server, "openai/m"))) is RequestRejected
+
+
+async def test_the_applications_own_calls_are_none_of_ours(
+    server: Loopback, provider: LiteLLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await provider.prepare()
+    litellm = litellm_setup.imported()
+    theirs: list[str] = []
+
+    async def listen(request: Any, answer: Any, began: Any, ended: Any) -> None:
+        if not theirs:
+            theirs.append("")  # of their own call they hear as well
+            reply = await litellm.acompletion("openai/m", [{"role": "user", "content": "hi"}], **options)
+            theirs[0] = reply.choices[0].message.content
+
+    async with Loopback(Answer("from elsewhere")) as elsewhere:
+        moved = Answer(status=307, headers={"location": elsewhere.url + "/chat/completions"})
+        options = {"base_url": server.url, "api_key": "sk-of-this-call", "max_retries": 0}
+        monkeypatch.setattr(litellm, "_async_success_callback", [listen])
+        server.answer(Answer("ours"), moved)
+        before = set(litellm.in_memory_llm_clients_cache.cache_dict)
+        assert (await provider(to(server, "openai/m"))).text == "ours"
+        await litellm_setup.end_chores()
+        assert theirs == ["from elsewhere"]  # theirs follow redirects
+        made = set(litellm.in_memory_llm_clients_cache.cache_dict) - before
+        for name in made:
+            await litellm.in_memory_llm_clients_cache.cache_dict.pop(name).close()
+
+
+@EACH
+async def test_what_a_listener_of_the_pieces_raises_is_left_as_it_is(
+    server: Loopback, provider: LiteLLM, model: str
+) -> None:
+    async def refuse(delta: Delta) -> None:
+        raise KeyError("mine")
+
+    call = to(server, model, True)
+    object.__setattr__(call, "emit", refuse)
+    with pytest.raises(KeyError, match="mine"):
+        await provider(call)
+
+
+@EACH
+async def test_litellm_keeps_no_client_of_ours(server: Loopback, provider: LiteLLM, model: str) -> None:
+    await provider.prepare()
+    known = litellm_setup.imported().in_memory_llm_clients_cache.cache_dict
+    before = dict(known)
+    for stream in (False, True):
+        await provider(to(server, model, stream))
+    assert known == before
+
+
+async def test_a_client_that_blocks_is_refused(server: Loopback, provider: LiteLLM) -> None:
+    call = to(server, "openai/m")
+    await provider(call)
+    clients = provider._clients.get()
+    with clients.exchange(call).current(), pytest.raises(CallError, match="blocks"):
+        litellm_setup.imported().module_level_client.get(server.url)
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("prefix", NEVER)
+async def test_a_service_that_cannot_be_reached_over_the_session_is_refused(
+    server: Loopback, provider: LiteLLM, prefix: str
+) -> None:
+    call = to(server, f"{prefix}/m")
+    with pytest.raises(ConfigError, match=f"{prefix} is not supported"):
+        provider.check(call.model, call.endpoint)
+    assert type(await error(provider, call)) is RequestRejected
+    assert server.requests == []
+
+
+async def test_databricks_does_not_sign_in_on_its_own(
+    server: Loopback, provider: LiteLLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call = to(server, "databricks/m")
+    assert (await provider(call)).text == "hello world"
+    monkeypatch.setenv("DATABRICKS_CLIENT_ID", "somebody")
+    monkeypatch.setenv("DATABRICKS_CLIENT_SECRET", "a-secret")
+    failure = await error(provider, to(server, "databricks/m"))
+    assert "DATABRICKS_CLIENT_ID" in failure.message
+    assert len(server.requests) == 1
+
+
+def test_a_setting_that_cannot_be_is_refused_at_construction() -> None:
+    with pytest.raises(ConfigError, match="'direct' does not exist yet: there are 'auto' and 'acompletion'"):
+        LiteLLM(route="direct")
+    with pytest.raises(ConfigError, match="'fast' is none: there are 'auto' and 'acompletion'"):
+        LiteLLM(route="fast")
+    for wrong in (0, -1, float("nan"), "1", None):
+        with pytest.raises(ConfigError, match="connect_timeout"):
+            LiteLLM(connect_timeout=wrong)  # type: ignore[arg-type]
+    for wrong in (0, 1.5, True, None):
+        with pytest.raises(ConfigError, match="max_response_bytes"):
+            LiteLLM(max_response_bytes=wrong)  # type: ignore[arg-type]
+    assert LiteLLM(route="acompletion").route == "acompletion"
+
+
+def test_nothing_is_said_at_exit() -> None:
+    program = """
+        import asyncio
+        from loopback import Loopback
+        from stretto import Agent, Runner
+
+        async def main():
+            async with Loopback() as server:
+                async with Runner() as runner:
+                    for model in ("openai/m", "hosted_vllm/m", "lemonade/m"):
+                        for stream in (False, True):
+                            agent = Agent("a", model=model, base_url=server.url, api_key="sk-key")
+                            run = await runner.run(agent, "hi", stream=stream)
+                            assert run.ok, run
+                await server.all_closed()
+
+        asyncio.run(main())
+    """
+    # Warnings in other packages' own code, while they are imported.
+    foreign = ["-W", "error", "-W", "ignore::DeprecationWarning", "-W", "ignore::SyntaxWarning"]
+    command = [sys.executable, "-X", "dev", *foreign, "-c", textwrap.dedent(program)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=ROOT / "tests", check=False)
+    assert (ended.stdout, ended.stderr, ended.returncode) == ("", "", 0)
