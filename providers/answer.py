@@ -7,6 +7,7 @@ import math
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
     from stretto.providers.connection import Response
 
 _LARGEST_ERROR = 256 * 1024
-_LONGEST_MESSAGE = 500
+_LONGEST_MESSAGE = 500  # where the body is no JSON
+_LONGEST_TEXT = 2000
 # Numbers from here on are moments, not spans: seconds, or milliseconds, since the epoch.
 _EPOCH_SECONDS = 1e9
 _EPOCH_MILLISECONDS = 1e12
@@ -43,7 +45,15 @@ _RESETS = (
     ("anthropic-ratelimit-input-tokens-reset", "anthropic-ratelimit-input-tokens-remaining"),
     ("anthropic-ratelimit-output-tokens-reset", "anthropic-ratelimit-output-tokens-remaining"),
 )
-_REQUEST_IDS = ("x-request-id", "request-id", "x-amzn-requestid", "apim-request-id", "cf-ray")
+_REQUEST_IDS = (
+    "x-request-id",
+    "request-id",  # Anthropic
+    "x-amzn-requestid",
+    "apim-request-id",  # Azure
+    "mistral-correlation-id",
+    "x-ds-trace-id",  # DeepSeek
+    "cf-ray",
+)
 
 # What a body may say more exactly than its status. Codes for machines, never words of a message.
 # Source: the error codes of OpenAI's and Azure's APIs, and of llama.cpp's server.
@@ -76,6 +86,9 @@ def plain_headers(headers: Mapping[str, str]) -> dict[str, str]:
     """Give headers as a plain dict with lower-case names, without set-cookie."""
     plain = {str(name).lower(): str(value) for name, value in headers.items()}
     plain.pop("set-cookie", None)
+    for name, value in plain.items():
+        if not value.isascii():  # HTTP libraries keep what is no UTF-8 as what nobody can write out
+            plain[name] = value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     return plain
 
 
@@ -110,18 +123,14 @@ def retry_after(headers: Mapping[str, str], status: int | None = None) -> float 
 
 
 async def answer_of(response: Response) -> Answer:
-    """Read the body of an answer that is an error, as far as it is of use, and close the response.
-
-    Raises:
-        ProviderUnavailable: when the connection broke.
-        BadResponse: when the body is too large.
-    """
+    """Read the body of an answer that is an error, as far as it is of use and can be read, and close the response."""
     parts: list[bytes] = []
     size = 0
     try:
-        while size < _LARGEST_ERROR and (data := await response.chunk()):
-            parts.append(data)
-            size += len(data)
+        with suppress(CallError):  # the status is known, and says more
+            while size < _LARGEST_ERROR and (data := await response.chunk()):
+                parts.append(data)
+                size += len(data)
     finally:
         response.close()
     text = b"".join(parts).decode("utf-8", "replace")
@@ -216,11 +225,12 @@ def _codes(body: Any) -> list[str]:
 
 def _message(body: Any) -> str:
     found = _error_object(body)
+    found = _object(found.get("message")) or found  # Mistral's has FastAPI's in it
     texts = (found.get(name) for name in ("message", "detail", "error", "msg"))
     text = next((text for text in texts if isinstance(text, str) and text), "")
     if not text and is_list(details := found.get("detail")):  # FastAPI: one for each field that is wrong
-        text = "; ".join(str(_object(each).get("msg", "")) for each in details)
-    return text
+        text = "; ".join(str(told) for each in details if (told := _object(each).get("msg")))
+    return text[:_LONGEST_TEXT]
 
 
 def _number(text: str) -> float | None:
@@ -239,7 +249,8 @@ def _seconds_until(text: str, now: float | None) -> float | None:
         return number
     pieces = _PIECE.findall(text)
     if pieces and "".join(map("".join, pieces)) == text:
-        return sum(float(count) * _UNITS[unit] for count, unit in pieces)
+        span = sum(float(count) * _UNITS[unit] for count, unit in pieces)
+        return span if span < math.inf else None
     moment = _moment(text) if number is None else number / (1000 if number >= _EPOCH_MILLISECONDS else 1)
     return None if moment is None else max(0.0, moment - (now if now is not None else time.time()))
 
@@ -249,7 +260,7 @@ def _moment(text: str) -> float | None:
     for read in (datetime.fromisoformat, parsedate_to_datetime):
         try:
             moment = read(text.strip())
-        except (ValueError, TypeError, IndexError):
+        except (ValueError, TypeError, IndexError, OverflowError):
             continue
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     return None

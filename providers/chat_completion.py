@@ -17,6 +17,7 @@ from stretto.usage import Usage
 # The text of the model's reasoning: DeepSeek, vLLM, llama.cpp and LM Studio; OpenRouter, Ollama and newer vLLM.
 _REASONING = ("reasoning_content", "reasoning", "thinking")
 _NOTHING: dict[str, Any] = {}
+_MOST_TOKENS = 2**53  # more is no count
 
 
 class Collected:
@@ -68,7 +69,7 @@ def reply_of(body: Any, route: str, headers: Mapping[str, str] = _NOTHING) -> Re
     return Reply(
         text,
         reasoning=reasoning,
-        tool_calls=tuple(_tool_calls(message)),
+        tool_calls=tuple(replace(call, index=place) for place, call in enumerate(_tool_calls(message))),
         usage=usage_of(body, choice),
         finish_reason=_text(choice.get("finish_reason")) or None,
         model=_text(body.get("model")),
@@ -111,13 +112,14 @@ class Chunks:
         usage: as soon as it came, else None.
     """
 
-    __slots__ = ("_collected", "_id", "_last_index", "_model", "_route", "answered", "finish_reason", "usage")
+    __slots__ = ("_collected", "_id", "_index", "_last_index", "_model", "_route", "answered", "finish_reason", "usage")
 
     def __init__(self, route: str) -> None:
         self._route = route
         self._collected = Collected()
         self._id: str | None = None
         self._model = ""
+        self._index: Any = None  # of the choice that is read
         self._last_index = -1
         self.answered = False
         self.finish_reason: str | None = None
@@ -130,14 +132,14 @@ class Chunks:
             BadResponse: when it is no chunk of a chat completion.
         """
         choices = chunk.get("choices") if _is_object(chunk) else None
-        if choices is None and _is_object(chunk) and ("usage" in chunk or "object" in chunk):
+        if choices is None and _is_object(chunk) and ("usage" in chunk or chunk.get("object") not in (None, "error")):
             choices = []  # some leave it out of the chunk that brings the usage
         if not _is_array(choices):
             raise BadResponse("the answer is not a stream of chunks", status=200)
         if self._id is None:
             self._id = _text(chunk.get("id")) or None
         self._model = self._model or _text(chunk.get("model"))
-        choice = choices[0] if choices and _is_object(choices[0]) else _NOTHING
+        choice = self._choice(choices)
         self.answered = self.answered or bool(choice)
         if chunk.get("usage") or choice.get("usage") or "x_groq" in chunk:
             self.usage = usage_of(chunk, choice) or self.usage
@@ -150,6 +152,17 @@ class Chunks:
         for each in found:
             self._collected.add(each)
         return found
+
+    def _choice(self, choices: list[Any]) -> Mapping[str, Any]:
+        """Give what the chunk has of the choice that came first: with `n` there are several."""
+        for each in choices:
+            if _is_object(each):
+                index = each.get("index")
+                if self._index is None:
+                    self._index = index
+                if index is None or index == self._index:
+                    return each
+        return _NOTHING
 
     def _pieces(self, delta: Mapping[str, Any]) -> Iterator[Delta]:
         text, reasoning = _content(delta)
@@ -197,7 +210,8 @@ def _parts(content: Any) -> tuple[str, str]:
             continue
         if part.get("type") == "thinking":
             thought = part.get("thinking")
-            reasoning += _parts(thought)[0] if _is_array(thought) else _text(thought)
+            inner = thought if _is_array(thought) else [{"text": thought}]
+            reasoning += "".join(_text(each.get("text")) for each in inner if _is_object(each))
         else:
             text += _text(part.get("text"))
     return text, reasoning
@@ -213,13 +227,21 @@ def _tool_calls(message: Mapping[str, Any], last: int = -1) -> Iterator[ToolCall
         function = call.get("function")
         function = function if _is_object(function) else _NOTHING
         index = call.get("index")
-        if not isinstance(index, int):  # some give none: then an id begins another call
+        if type(index) is not int:  # some give none: then an id begins another call
             index = last + 1 if call.get("id") or last < 0 else last
         last = index
-        arguments = function.get("arguments")
-        if arguments is not None and not isinstance(arguments, str):  # some give the object itself
-            arguments = json.dumps(arguments)
-        yield ToolCall(_text(call.get("id")), _text(function.get("name")), arguments or "", index)
+        arguments = _written(function.get("arguments"))
+        yield ToolCall(_text(call.get("id")), _text(function.get("name")), arguments, index)
+
+
+def _written(arguments: Any) -> str:
+    if arguments is None or isinstance(arguments, str):
+        return arguments or ""
+    try:
+        return json.dumps(arguments)  # some give the object itself
+    except RecursionError:
+        failure = BadResponse("the arguments of a tool call are nested too deeply", status=200)
+    raise failure
 
 
 def usage_of(body: Mapping[str, Any], choice: Mapping[str, Any] = _NOTHING) -> Usage | None:
@@ -244,7 +266,7 @@ def usage_of(body: Mapping[str, Any], choice: Mapping[str, Any] = _NOTHING) -> U
 
 def _count(told: Any, name: str) -> int:
     value = told.get(name) if _is_object(told) else None
-    return int(value) if isinstance(value, (int, float)) and value > 0 else 0
+    return int(value) if isinstance(value, (int, float)) and 0 < value < _MOST_TOKENS else 0
 
 
 def _is_object(value: Any) -> TypeGuard[dict[str, Any]]:

@@ -9,20 +9,21 @@ import asyncio
 import errno
 import io
 import socket
-import zlib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.client_proto import ResponseHandler
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 from yarl import URL
 
 from stretto.address import forbidden
-from stretto.errors import BadResponse, CallError, ProviderUnavailable
-from stretto.providers.answer import plain_headers
+from stretto.errors import BadResponse, CallError, ProviderUnavailable, RequestRejected
+from stretto.providers.answer import causes, plain_headers
+from stretto.providers.compression import Inflating, Unknown
 from stretto.providers.session import refused
 
 if TYPE_CHECKING:
@@ -34,9 +35,10 @@ _HEADERS, _HEADER_BYTES = 128, 16 * 1024
 _READ_AT_ONCE = 256 * 1024
 # From here on aiohttp warns that it would block the loop, unless it is given a file.
 _LARGE = 2**20
-_LAST_BYTES = 0.25  # seconds
+_LAST_BYTES = 0.05  # seconds; who misses them pays for another connection
 _LONGEST_MESSAGE = 500
-_EITHER, _NO_HEADER = 47, -15  # for zlib: gzip or zlib, as the first bytes say; plain deflate
+_TOO_MANY_HEADERS = "Too many headers received"  # aiohttp's words; it has no class for it
+_NO_ADDRESS = (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError)
 _BROKEN = (aiohttp.ClientError, OSError, HttpProcessingError)
 
 
@@ -63,6 +65,31 @@ class _Checked(AbstractResolver):
         await self._resolver.close()
 
 
+class _Connection(ResponseHandler):
+    """aiohttp's, which leaves nobody waiting: neither a socket for the other side, nor a reader for its bytes."""
+
+    def close(self) -> None:
+        self.abort()  # else it stays open until what is left has been taken, or the end of TLS been answered
+
+    def abort(self) -> None:
+        payload = self._payload
+        super().abort()
+        _tell(payload, aiohttp.ClientConnectionError("Connection closed"))
+
+    def set_exception(self, exc: BaseException, exc_cause: BaseException | None = None) -> None:
+        if exc_cause is None:
+            super().set_exception(exc)
+        else:
+            super().set_exception(exc, exc_cause)
+            exc.__cause__ = exc_cause
+        _tell(self._payload, exc)
+
+
+def _tell(payload: aiohttp.StreamReader | None, error: BaseException) -> None:
+    if payload is not None and payload.exception() is None and not payload.is_eof():
+        payload.set_exception(error)
+
+
 class Pool:
     """The connections of one `Wire` on one loop.
 
@@ -82,16 +109,20 @@ class Pool:
             resolver=None if any_address else _Checked(),
             ssl=wire.ssl_context or True,
         )
+        connection = partial(_Connection, loop=asyncio.get_running_loop())
+        connector._factory = connection  # type: ignore[assignment]  # pyright: ignore
         self._session = aiohttp.ClientSession(
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None, connect=wire.connect_timeout, sock_connect=wire.connect_timeout),
             auto_decompress=False,  # it would do so without a bound
+            headers={"Accept-Encoding": "gzip, deflate"},  # what can be undone here; a request's own wins
             read_bufsize=_READ_AT_ONCE,
-            skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type", "User-Agent"),
             max_field_size=_HEADER_BYTES,
             max_headers=_HEADERS,
         )
+        # Where a kept connection is dead it would send once more, unless it is a POST.
+        self._session._retry_connection = False  # pyright: ignore[reportPrivateUsage]
 
     async def send(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, proxy: str | None
@@ -108,6 +139,13 @@ class Pool:
             )
         except _BROKEN as error:
             failure = self._failure(error)
+        except ValueError as error:  # of aiohttp and yarl: an address or a header that cannot be sent
+            failure = RequestRejected(f"the request cannot be sent: {error}")
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if not self._session.closed or task is None or task.cancelling():
+                raise
+            failure = ProviderUnavailable("the session was closed")  # which cancels look-ups, and who waits for them
         else:
             return Response(response, self._wire.max_response_bytes)
         raise failure  # outside of the except block, so that it has no foreign context
@@ -118,11 +156,19 @@ class Pool:
             return refused(str(cause))
         if isinstance(cause, OSError) and cause.errno in (errno.EMFILE, errno.ENFILE):
             return ProviderUnavailable(_out_of_files(), retryable=False)
+        if isinstance(error, _NO_ADDRESS):  # its own text may hold a proxy's password
+            why = getattr(error, "description", None) or "it is no http(s) address"
+            return RequestRejected(f"the address, or that of the proxy, cannot be called: {why}")
+        if isinstance(error, aiohttp.ClientHttpProxyError):
+            message = f"the proxy answered {error.status} {error.message}"[:_LONGEST_MESSAGE]
+            return ProviderUnavailable(message, retryable=error.status >= 500)
         if isinstance(error, aiohttp.ConnectionTimeoutError):
             return ProviderUnavailable(f"no connection within {self._wire.connect_timeout:g} s")
         if isinstance(error, aiohttp.ClientConnectorCertificateError):
             message = "its certificate is not trusted: give the provider an ssl_context that knows its authority"
             return ProviderUnavailable(f"{message} ({cause})"[:_LONGEST_MESSAGE], retryable=False)
+        if isinstance(error, aiohttp.ClientConnectorError):
+            return ProviderUnavailable(f"no connection to {error.host}:{error.port} ({cause})"[:_LONGEST_MESSAGE])
         return broken(error)
 
     async def close(self) -> None:
@@ -146,21 +192,18 @@ class Response:
         self._most = self._left = most
         self.status = response.status
         self.headers = plain_headers(response.headers)
-        self._inflating: _Inflating | None = None
+        self._inflating: Inflating | Unknown | None = None
         encoding = self.headers.pop("content-encoding", "identity").strip().lower()
-        if encoding in ("gzip", "x-gzip", "deflate"):
-            self._inflating = _Inflating()
+        if encoding not in ("identity", ""):
+            self._inflating = Inflating() if encoding in ("gzip", "x-gzip", "deflate") else Unknown(encoding)
             self.headers.pop("content-length", None)
-        elif encoding not in ("identity", ""):
-            self.close()
-            raise BadResponse(f"the answer is encoded as {encoding[:40]!r}, which was not asked for", retryable=False)
 
     async def chunk(self) -> bytes:
         """Give the next piece, decompressed; b"" at the end.
 
         Raises:
             ProviderUnavailable: when the connection broke.
-            BadResponse: not retryable, when the body is larger than allowed.
+            BadResponse: not retryable, when the body is larger than allowed, or its encoding not what was asked for.
         """
         while True:
             try:
@@ -181,10 +224,9 @@ class Response:
             self.close()
             raise failure
 
-    async def chunks(self) -> AsyncIterator[bytes]:
+    def chunks(self) -> AsyncIterator[bytes]:
         """Iterate over the pieces; close the response when you leave before the end."""
-        while data := await self.chunk():
-            yield data
+        return _Chunks(self)
 
     async def read(self) -> bytes:
         """Give the whole body, as `chunk` does."""
@@ -210,48 +252,36 @@ class Response:
         self._response.close()
 
 
-class _Inflating:
-    """Undo gzip and deflate, a bounded piece at a time."""
+class _Chunks:
+    """The pieces of a body: no generator, which the collector would have to close where it was left."""
 
-    __slots__ = ("_begun", "_inflate")
+    __slots__ = ("_response",)
 
-    def __init__(self) -> None:
-        self._inflate = zlib.decompressobj(wbits=_EITHER)
-        self._begun = False
+    def __init__(self, response: Response) -> None:
+        self._response = response
 
-    def feed(self, data: bytes, most: int) -> bytes:
-        """Decompress, up to `most` bytes: who gets as many has had too many."""
-        parts: list[bytes] = []
-        while data and most > 0:
-            parts.append(self._piece(data, most))
-            most -= len(parts[-1])
-            if self._inflate.eof:  # gzip may have several members
-                data = self._inflate.unused_data
-                self._inflate = zlib.decompressobj(wbits=_EITHER)
-            else:
-                data = self._inflate.unconsumed_tail
-        return b"".join(parts)
+    def __aiter__(self) -> _Chunks:
+        return self
 
-    def _piece(self, data: bytes, most: int) -> bytes:
-        begun, self._begun = self._begun, True
-        try:
-            return self._inflate.decompress(data, most)
-        except zlib.error as error:
-            failure = BadResponse(f"the answer's compression is broken: {error}")
-        if begun:
-            raise failure
-        self._inflate = zlib.decompressobj(wbits=_NO_HEADER)  # what some send as "deflate"
-        return self._piece(data, most)
+    async def __anext__(self) -> bytes:
+        if data := await self._response.chunk():
+            return data
+        raise StopAsyncIteration
 
 
 def broken(error: BaseException) -> CallError:
     """Make the error of a connection that broke, or whose bytes are no HTTP."""
-    text = " ".join(f"{type(error).__name__}: {error}".split())[:_LONGEST_MESSAGE]
-    if any(isinstance(each, LineTooLong) for each in (error, error.__cause__)):
+    said = error.message if isinstance(error, aiohttp.ClientResponseError) else error  # without the address
+    text = " ".join(f"{type(error).__name__}: {said}".split())[:_LONGEST_MESSAGE]
+    if any(map(_too_long, causes(error))):
         return BadResponse(f"the head of the answer is too large ({text})", retryable=False)
     if isinstance(error, aiohttp.ClientPayloadError):
         return ProviderUnavailable(f"the answer was cut off ({text})")
     return ProviderUnavailable(text)
+
+
+def _too_long(error: BaseException) -> bool:
+    return isinstance(error, LineTooLong) or getattr(error, "message", "") == _TOO_MANY_HEADERS
 
 
 @lru_cache(maxsize=1024)

@@ -44,7 +44,6 @@ class Events:
         "_data",
         "_first",
         "_held",
-        "_held_size",
         "_max_events",
         "_max_line",
         "_name",
@@ -59,8 +58,7 @@ class Events:
         self._count = 0
         self._first = True
         self._after_cr = False
-        self._held: list[bytes] = []  # the pieces of a line that has not ended
-        self._held_size = 0
+        self._held = bytearray()  # of a line that has not ended
         self._name = ""
         self._data: list[str] = []
         self._size = 0
@@ -80,14 +78,11 @@ class Events:
             data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         *lines, rest = data.split(b"\n")
         if lines and self._held:
-            self._held.append(lines[0])
-            lines[0] = b"".join(self._held)
+            lines[0] = bytes(self._held) + lines[0]
             self._held.clear()
-            self._held_size = 0
         if rest:
-            self._held.append(rest)
-            self._held_size += len(rest)
-            self._bound(self._held_size)
+            self._held += rest
+            self._bound(len(self._held))
         found: list[Event] = []
         for line in lines:
             self._take(line, found)
@@ -113,15 +108,13 @@ class Events:
                 self._add(Event("", line.decode("utf-8", "replace")), found)
         elif not line:
             self._dispatch(found)
-        elif line.startswith(b"data:"):
+        elif line.startswith(b"data:") or line == b"data":
             self._size += len(line)
             self._bound(self._size)
             start = 6 if line.startswith(b"data: ") else 5
             self._data.append(line[start:].decode("utf-8", "replace"))
-        elif line.startswith(b"event:"):
+        elif line.startswith(b"event:") or line == b"event":
             self._name = line[6:].decode("utf-8", "replace").removeprefix(" ")
-        elif line == b"data":
-            self._data.append("")
 
     def _dispatch(self, found: list[Event]) -> None:
         if self._data:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import aclosing, suppress
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +46,9 @@ async def streamed(call: Call, exchange: Exchange, stream: Any) -> Reply:
     assert call.emit is not None
     collected, last, places = Collected(), None, _Places()
     stream.raise_on_model_repetition = _tolerated
-    async with aclosing(stream):
+    if hasattr(stream.completion_stream, "_iterator"):
+        stream.completion_stream = _Chunks(stream.completion_stream)
+    async with aclosing(stream), _left(exchange, stream.completion_stream):
         while True:
             try:
                 with exchange.current():
@@ -58,7 +60,6 @@ async def streamed(call: Call, exchange: Exchange, stream: Any) -> Reply:
                 await exchange.emit(call.emit, delta)
         finish: str | None = next(filter(None, (getattr(stream, name, None) for name in _FINISHES)), None)
         marked = await exchange.ended()
-        await _exhausted(stream)
     # Counted among the chunks as they came: what litellm adds at the end may be its own guess.
     counted = [each for chunk in getattr(stream, "chunks", ()) if (each := getattr(chunk, "usage", None))]
     told = (getattr(last, "usage", None) or counted[-1]) if counted else None
@@ -101,12 +102,42 @@ async def own_streamed(call: Call, exchange: Exchange) -> Reply:
     return await _usage_emitted(call, exchange, _priced(call, exchange, reply))
 
 
-async def _exhausted(stream: Any) -> None:
-    """Read what litellm left of a stream that is at its end: generators that are dropped become tasks."""
-    lines: Any = getattr(getattr(stream, "completion_stream", None), "streaming_response", None)
-    if hasattr(lines, "__anext__"):
-        async for _ in lines:
-            pass
+class _Chunks:
+    """What openai's SDK makes of a stream, for litellm, which begins to iterate anew with each chunk.
+
+    The SDK would make a generator each time, and litellm drop it.
+    """
+
+    __slots__ = ("_stream",)
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def __aiter__(self) -> Any:
+        return self
+
+    def __anext__(self) -> Any:
+        return self._stream.__anext__()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    async def run_out(self) -> None:
+        """Let the SDK's generators come to their end; nothing more comes over the wire."""
+        with suppress(Exception):
+            async for _ in self._stream._iterator:
+                pass
+
+
+@asynccontextmanager
+async def _left(exchange: Exchange, chunks: Any) -> AsyncGenerator[None]:
+    """Leave no generator behind, wherever the stream is left: each would become a task."""
+    try:
+        yield
+    finally:
+        exchange.stop()
+        if isinstance(chunks, _Chunks):
+            await chunks.run_out()
 
 
 def _tolerated() -> None:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncGenerator, Generator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -18,6 +20,7 @@ import httpx
 from stretto.address import origin
 from stretto.errors import CallError
 from stretto.providers.litellm_formats import Watch, form_of, mended, reasoned, watch_of
+from stretto.providers.litellm_response import Streamed
 from stretto.providers.litellm_setup import CHORES, PATIENCE
 from stretto.providers.wire import Answer, Wire, answer_of
 
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     from stretto.providers.connection import Response
     from stretto.reply import Delta
 
+_DONE = re.compile(rb"^data: ?\[DONE\]", re.MULTILINE)
 # aiohttp writes these itself.
 _OWN = frozenset((b"accept-encoding", b"connection", b"content-length", b"host", b"transfer-encoding"))
 
@@ -127,7 +131,7 @@ class Exchange:
         elif stream:
             self._ended = False
             self.watch = watch_of(form, response.headers)
-            return httpx.Response(status, headers=response.headers, stream=_Body(self, response), request=request)
+            return Streamed(partial(self.piece, response), status, headers=response.headers, request=request)
         else:
             data = await response.read()
             if form is not None:
@@ -156,6 +160,9 @@ class Exchange:
             self.watch.feed(data)
             self.reasoned = self.reasoned or reasoned(data)
             self.failure = self.watch.failure  # raised with the next piece: what came before it is to be read
+            if self.watch.ended:
+                self._ended = True  # for litellm; a server may keep the connection open
+                data = _DONE.sub(b":", data)  # openai's SDK would leave a generator there
         return data
 
     async def events(self) -> AsyncGenerator[Mapping[str, Any]]:
@@ -181,6 +188,10 @@ class Exchange:
         await response.finish()
         self._ended = True
         return self.watch.ended
+
+    def stop(self) -> None:
+        """Let nothing more of a stream come."""
+        self._ended = True
 
     async def emit(self, emit: Emit, delta: Delta) -> None:
         """Hand a piece over; what `emit` raises is not litellm's."""
@@ -213,22 +224,6 @@ def exchange() -> Exchange | None:
     except RuntimeError:  # in a thread of litellm's, where it makes its requests
         task = None
     return found if found.concerns(task) else None
-
-
-class _Body(httpx.AsyncByteStream):
-    """A stream's bytes. Closing is left to the exchange: litellm may stop reading before the end."""
-
-    def __init__(self, exchange: Exchange, response: Response) -> None:
-        self._exchange = exchange
-        self._response = response
-
-    def __aiter__(self) -> _Body:
-        return self
-
-    async def __anext__(self) -> bytes:
-        if data := await self._exchange.piece(self._response):
-            return data
-        raise StopAsyncIteration
 
 
 class Client(httpx.AsyncClient):

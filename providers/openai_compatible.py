@@ -20,6 +20,7 @@ from stretto.providers.wire import (
     MAX_RESPONSE_BYTES,
     Answer,
     Chunks,
+    Event,
     Events,
     Wire,
     answer_of,
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 ROUTE = "compatible"
 _PATH = "/chat/completions"
 _END = "[DONE]"
+# They say how the request itself is sent, and to whom.
+_OURS = frozenset(("connection", "content-length", "expect", "host", "transfer-encoding", "upgrade"))
 
 
 def _plain(value: Any) -> Any:
@@ -130,7 +133,7 @@ class OpenAICompatible:
         try:
             if not 200 <= response.status < 300:
                 await _refused(response, url)
-            if call.emit is not None and not response.headers.get("content-type", "").startswith("application/json"):
+            if call.emit is not None and not _is_json(response):
                 reply = await _streamed(call, response)
             else:
                 reply = await _complete(call, response)
@@ -147,22 +150,28 @@ def _address(base_url: str | None) -> str:
         raise RequestRejected("this call has no address: give the agent a base_url")
     scheme, netloc, path, query, _ = urlsplit(base_url)
     path = path.rstrip("/")
-    return str(URL(urlunsplit((scheme, netloc, path if path.endswith(_PATH) else path + _PATH, query, ""))))
+    try:
+        return str(URL(urlunsplit((scheme, netloc, path if path.endswith(_PATH) else path + _PATH, query, ""))))
+    except ValueError as error:
+        failure = RequestRejected(f"base_url cannot be called: {error}")
+    raise failure
 
 
-@lru_cache(maxsize=1)
-def _agent() -> str:
-    return f"stretto/{version('stretto')}"
-
-
-def _headers(call: Call, key: Secret | None) -> dict[str, str]:
-    headers = {
+@lru_cache(maxsize=2)
+def _own_headers(streamed: bool) -> Mapping[str, str]:
+    return {
         "content-type": "application/json",
-        "accept": "application/json" if call.emit is None else "text/event-stream",
-        "accept-encoding": "gzip, deflate" if call.emit is None else "identity",  # compressed pieces come late
-        "user-agent": _agent(),
+        "accept": "text/event-stream" if streamed else "application/json",
+        "accept-encoding": "identity" if streamed else "gzip, deflate",  # compressed pieces come late
+        "user-agent": f"stretto/{version('stretto')}",
     }
+
+
+def _headers(call: Call, key: Secret | None) -> Mapping[str, str]:
+    headers = dict(_own_headers(call.emit is not None))
     for name, value in call.extra_headers.items():
+        if name.lower() in _OURS:
+            raise RequestRejected(f"extra_headers must not hold {name}: it belongs to the HTTP session")
         headers[name.lower()] = str(value)
     if key is not None:
         headers["authorization"] = f"Bearer {key.reveal()}"
@@ -171,15 +180,15 @@ def _headers(call: Call, key: Secret | None) -> dict[str, str]:
 
 def _body(call: Call) -> bytes:
     body: dict[str, Any] = {"model": call.model.partition("/")[2], "messages": call.messages, **call.params}
-    if call.emit is not None:
-        body["stream"] = True
-        options = call.params.get("stream_options", {})
-        if options is not None:
-            body["stream_options"] = {"include_usage": True, **options}
-    body.update(call.extra_body)
     try:
+        if call.emit is not None:
+            body["stream"] = True
+            options = call.params.get("stream_options", {})
+            if options is not None:
+                body["stream_options"] = {"include_usage": True, **options}
+        body.update(call.extra_body)
         return _encode({name: value for name, value in body.items() if value is not None}).encode()
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         failure = RequestRejected(f"the request is no JSON: {error}")
     raise failure
 
@@ -198,7 +207,7 @@ async def _complete(call: Call, response: Response) -> Reply:
     except (ValueError, RecursionError):
         failure = BadResponse("the answer is no JSON", status=200)
     else:
-        if is_mapping(body) and body.get("error"):
+        if _is_error(body):
             raise error_of(Answer(200, response.headers, body), "the answer is an error")
         reply = reply_of(body, ROUTE, response.headers)
         return _usage_told(call, unblocked(reply))
@@ -206,16 +215,16 @@ async def _complete(call: Call, response: Response) -> Reply:
 
 
 async def _streamed(call: Call, response: Response) -> Reply:
-    ndjson = response.headers.get("content-type", "").startswith("application/x-ndjson")
+    ndjson = response.headers.get("content-type", "").lower().startswith("application/x-ndjson")
     events, chunks = Events(ndjson=ndjson), Chunks(ROUTE)
     ended = False
     while not ended:
         data = await response.chunk()
-        for _, text in events.feed(data) if data else events.end():
-            if text == _END:
+        for event in events.feed(data) if data else events.end():
+            if event.data == _END:
                 ended = True
                 break
-            await _taken(call, chunks, text, response.headers)
+            await _taken(call, chunks, event, response.headers)
         if not data:
             break
     if not chunks.answered:
@@ -229,18 +238,27 @@ async def _streamed(call: Call, response: Response) -> Reply:
     return reply
 
 
-async def _taken(call: Call, chunks: Chunks, text: str, headers: Mapping[str, str]) -> None:
+async def _taken(call: Call, chunks: Chunks, event: Event, headers: Mapping[str, str]) -> None:
     try:
-        chunk = json.loads(text)
+        chunk = json.loads(event.data)
     except (ValueError, RecursionError):
         failure: CallError = BadResponse("a chunk of the stream is no JSON", status=200)
     else:
-        if is_mapping(chunk) and chunk.get("error"):
+        if event.name == "error" or _is_error(chunk):
             raise error_of(Answer(200, headers, chunk), "the stream ended with an error")
         for delta in chunks.add(chunk):
             await call.emit(delta)  # type: ignore[misc]
         return
     raise failure
+
+
+def _is_json(response: Response) -> bool:
+    return response.headers.get("content-type", "").lower().startswith("application/json")
+
+
+def _is_error(body: Any) -> bool:
+    """Tell whether a 200 holds an error; the second form is that of older vLLM."""
+    return is_mapping(body) and bool(body.get("error") or body.get("object") == "error")
 
 
 def _usage_told(call: Call, reply: Reply) -> Reply:

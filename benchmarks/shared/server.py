@@ -1,6 +1,6 @@
 """Answer chat completions on a loopback port, in a process of its own, with as little work as can be.
 
-`python server.py SECONDS CHUNKS`: each answer comes SECONDS after its request; a streamed one has CHUNKS pieces. The port
+`python server.py SECONDS CHUNKS`: each answer comes after SECONDS, a streamed one in CHUNKS pieces. The port
 is the first line on stdout; the process ends with its stdin.
 """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Any
@@ -16,8 +17,9 @@ _METADATA = tuple(
     ip_network(each)
     for each in ("100.100.100.200/32", "192.0.0.192/32", "168.63.129.16/32", "fd00:ec2::/32", "fd20:ce::254/128")
 )
-# IPv6 addresses that stand for an IPv4 one, in their last 32 bits. Source: RFC 6052 (NAT64), RFC 4291 (compatible).
-_TRANSLATED = (ip_network("64:ff9b::/96"), ip_network("::/96"))
+# IPv6 addresses that stand for an IPv4 one, in their last 32 bits. Source: RFC 6052 and RFC 8215 (NAT64), RFC 2765
+# (translated), RFC 4291 (compatible).
+_TRANSLATED = tuple(map(ip_network, ("64:ff9b::/96", "64:ff9b:1::/48", "::ffff:0:0:0/96", "::/96")))
 
 
 def origin(url: str) -> str:
@@ -42,7 +44,7 @@ def check_base_url(url: Any, *, agent: str | None) -> None:
         parts = urlsplit(url if isinstance(url, str) else "")
         # What urlsplit drops or keeps, a client may read in another way: then the key's origin would be another one.
         clear = isinstance(url, str) and not any(c <= " " or c in "\\\x7f" for c in url)
-        sound = clear and parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+        sound = clear and parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         parts, sound = None, False
     if isinstance(url, str) and "@" in (url if parts is None else parts.netloc):
@@ -53,12 +55,16 @@ def check_base_url(url: Any, *, agent: str | None) -> None:
 
 @lru_cache(maxsize=4096)
 def forbidden(host: str) -> bool:
-    """Tell whether `host` is an IP address that is link-local or a metadata service's; a name is not."""
+    """Tell whether `host` is an IP address that is link-local or a metadata service's; a name is not.
+
+    As numbers that address the same: 2852039166, 0xa9.0xfe.0xa9.0xfe, 169.254.43518 and the like are, too.
+    """
     try:
-        address = ip_address(host.partition("%")[0].strip("[]"))
-    except ValueError:
+        text = host if host.isascii() else host.encode("idna").decode()  # full-width digits and dots
+        text = text.partition("%")[0].strip("[]").rstrip(".")
+        address = _meant(ip_address(text) if ":" in text else IPv4Address(socket.inet_aton(text)))
+    except (ValueError, OSError):
         return False
-    address = _meant(address)
     return address.is_link_local or any(
         address in network for network in _METADATA if network.version == address.version
     )

@@ -1,17 +1,19 @@
-"""The common ground of the providers: how long a server asks to wait, and what kind of error its answer is."""
+"""What answers say: how long a server asks to wait, and what kind of error its answer is."""
 
 from __future__ import annotations
 
 import time
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from math import inf
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from stretto.errors import BadResponse, CallError, ContentBlocked, ContextTooLong, RateLimited, RequestRejected
-from stretto.providers.wire import Answer, Collected, causes, error_of, plain_headers, request_id, retry_after
-from stretto.reply import Delta, ToolCall
+from stretto.providers.wire import Answer, causes, error_of, plain_headers, request_id, retry_after
 
 NOON = datetime(2026, 11, 24, 12, 0, 0, tzinfo=UTC)
 DATE = format_datetime(NOON, usegmt=True)
@@ -44,7 +46,21 @@ def test_every_form_of_retry_after_is_read(headers: dict[str, str], seconds: flo
     assert retry_after(headers, 429) == pytest.approx(seconds)
 
 
-@pytest.mark.parametrize("text", ["", "soon", "-3", "nan", "inf", "1,5", "6m0", "Tue, 99 Foo 2026"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "9" * 400 + "s",
+        "Aaa, 0 Jan 0 3000000000:00:00 GMT",
+        "",
+        "soon",
+        "-3",
+        "nan",
+        "inf",
+        "1,5",
+        "6m0",
+        "Tue, 99 Foo 2026",
+    ],
+)
 def test_nonsense_is_ignored(text: str) -> None:
     assert retry_after({"retry-after": text}, 429) is None
     assert retry_after({"retry-after-ms": text, "retry-after": "2"}, 429) == 2
@@ -95,6 +111,13 @@ def test_the_server_says_whether_another_try_may_help() -> None:
         ([{"error": {"message": "no"}}], "no"),
         ({"error": "no"}, "no"),
         ({"detail": "no"}, "no"),
+        ({"detail": [{"loc": ["body", "n"], "msg": "not"}, {"msg": "here"}]}, "not; here"),  # FastAPI
+        ({"detail": [{"loc": []}, 1]}, "said otherwise"),
+        ({"error": "no" * 10_000}, "no" * 1000),
+        ({"object": "error", "message": "no", "code": 40303}, "no"),  # vLLM of old
+        ({"error": {"message": "", "msg": "no"}}, "no"),
+        ({"error": {"message": ["no"]}}, "said otherwise"),
+        ([[], {"message": "no"}], "said otherwise"),
         ({"error": {}}, "said otherwise"),
         ("no", "said otherwise"),
         (None, "said otherwise"),
@@ -116,13 +139,29 @@ def test_what_is_being_handled_stands_behind_no_later_error() -> None:
     assert list(causes(error, earlier)) == [error, cause]
 
 
-def test_the_pieces_of_a_tool_call_belong_together_by_their_index() -> None:
-    collected = Collected()
-    assert not collected
-    for tool in (ToolCall("1", "f", '{"a"', 1), ToolCall("0", "g", "{}", 0), ToolCall("", "", ": 1}", 1)):
-        collected.add(Delta(tool_call=tool))
-    collected.add(Delta(text="hel"))
-    collected.add(Delta(text="lo"))
-    reply = collected.reply("here")
-    assert reply.text == "hello"
-    assert reply.tool_calls == (ToolCall("0", "g", "{}", 0), ToolCall("1", "f", '{"a": 1}', 1))
+TEXTS = st.one_of(
+    st.text(max_size=20),
+    st.from_regex(
+        r"[A-Z][a-z]{2}, \d{1,12} (Jan|Feb|Foo) \d{1,12} \d{1,12}:\d\d:\d\d( GMT| [+-]\d{1,9})?", fullmatch=True
+    ),
+    st.from_regex(r"\d{1,400}(\.\d)?(s|m|ms|h|d)?", fullmatch=True),
+    st.from_regex(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(Z|[+-]\d\d:\d\d)", fullmatch=True),
+)
+HEADERS = st.sampled_from(
+    "retry-after retry-after-ms date x-ratelimit-reset x-ratelimit-remaining x-request-id".split()
+)
+NAMES = st.sampled_from("error message code type detail msg innererror".split())
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=4),
+    max_leaves=10,
+)
+
+
+@settings(deadline=None, derandomize=True, max_examples=150)
+@given(st.sampled_from([200, 302, 400, 429, 500]), st.dictionaries(HEADERS, TEXTS), JSON)
+def test_any_answer_makes_an_error(status: int, headers: dict[str, str], body: Any) -> None:
+    error = error_of(Answer(status, headers, body), "nothing said")
+    assert isinstance(error.message, str)
+    assert isinstance(str(error), str)
+    assert error.retry_after is None or 0 <= error.retry_after < inf

@@ -12,7 +12,7 @@ import pytest
 
 from real.servers import LLMOCK, llmock
 from stretto import Agent, Ensemble, Runner, Settings, default_stack
-from stretto.errors import AuthenticationFailed, BadResponse, CallError, ContextTooLong, ProviderUnavailable
+from stretto.errors import AuthenticationFailed, BadResponse, CallError, ProviderUnavailable
 from stretto.middleware import Retry, Timeout
 
 pytestmark = [
@@ -90,7 +90,8 @@ async def test_each_of_its_services_is_understood(mock: Mock, model: str, stream
     run = await Runner(middleware=stack()).run(agent, "Say hello.", stream=stream)
     run.raise_for_failures()
     assert run.output
-    assert run.usage.output_tokens > 0
+    # llmock tells tokens of a stream only when asked to, which these two need not be in truth, and litellm does not.
+    assert run.usage.output_tokens > 0 or (stream and model.startswith(("mistral/", "perplexity/")))
     assert len(run["a"].attempts) == 1
     assert mock.findings() == []
 
@@ -139,7 +140,3 @@ async def test_a_thousand_agents_lose_nothing(mock: Mock) -> None:
         run = await runner.run(Ensemble("many", agents), "hi")
     assert len(run.succeeded) == 1000
     assert mock.findings() == []
-
-
-def test_the_kind_of_a_context_that_is_too_long_is_known_by_its_code() -> None:
-    assert ContextTooLong.retryable_by_default is False

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from stretto.address import origin
 from stretto.attempt import Attempt, Record
 from stretto.boundary import send
-from stretto.address import origin
 from stretto.call import Call, Endpoint
 from stretto.deadline import AgentClock
 from stretto.errors import ConfigError

@@ -292,6 +292,118 @@ def test_an_address_that_a_layer_gives_is_checked_too() -> None:
         routed().endpoint("one/m", Endpoint("ftp://h"))
 
 
+# ---- rule 4: no file sends a call to a link-local or metadata address
+
+METADATA = ["http://169.254.169.254/v1", "http://[fe80::1%25eth0]", "http://2852039166", "http://0xa9.0xfe.0xa9.0xfe"]
+
+
+@pytest.mark.parametrize("url", METADATA)
+def test_a_link_local_address_is_refused_before_any_call(url: str) -> None:
+    with pytest.raises(ConfigError, match="is a link-local or metadata address") as error:
+        routed().agent_endpoint(agent(base_url=url))
+    assert (error.value.agent, error.value.key) == ("a", "base_url")
+    with pytest.raises(ConfigError, match="link-local"):
+        routed().endpoint("one/m", Endpoint(url, Secret("key-from-code")))
+    with pytest.raises(ConfigError, match="link-local"):
+        routed(ONE_BASE_URL=url).endpoint("one/m", None)
+    with pytest.raises(ConfigError, match="link-local"):
+        routed({"mine": Provider(url)}).endpoint("mine/m", None)
+
+
+@pytest.mark.parametrize("url", METADATA)
+def test_unless_its_origin_is_trusted_as_the_error_says(url: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        routed().endpoint("one/m", Endpoint(url))
+    cure = str(error.value).partition("trusted_origins=['")[2].partition("'")[0]
+    endpoint = routed(trusted=(cure,)).endpoint("one/m", Endpoint(url))
+    assert (endpoint.base_url, endpoint.trusted) == (url, True)
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:8000", "http://[::1]", "http://10.0.0.1", "http://metadata.example"])
+def test_this_machine_private_networks_and_names_are_not_refused(url: str) -> None:
+    assert routed().endpoint("one/m", Endpoint(url)) == Endpoint(url)
+
+
+@pytest.mark.parametrize("given", [None, Endpoint(EVIL), Endpoint(EVIL, trusted=True), Endpoint(OWN, trusted=True)])
+def test_nothing_but_the_caller_s_own_list_makes_an_origin_trusted(given: Endpoint | None) -> None:
+    assert not routed(ONE_BASE_URL=OWN).endpoint("one/m", given).trusted
+    assert not routed(trusted=("https://other.example",)).endpoint("one/m", given).trusted
+
+
+def test_an_endpoint_knows_that_its_origin_is_trusted() -> None:
+    routes = routed(trusted=(EVIL,))
+    assert routes.endpoint("one/m", Endpoint(EVIL)).trusted
+    assert routes.agent_endpoint(agent(base_url=EVIL + "/other")).trusted
+    assert not routes.endpoint("one/m", Endpoint(OWN)).trusted
+    assert not routes.endpoint("one/m", None).trusted
+
+
+# ---- names
+
+
+@pytest.mark.parametrize(
+    ("model", "url", "named"),
+    [
+        ("llama3", EVIL, "compatible/llama3"),
+        ("meta-llama/Llama-3", EVIL, "compatible/meta-llama/Llama-3"),
+        ("one/m", EVIL, "one/m"),
+        ("simulated/m", EVIL, "simulated/m"),
+        ("compatible/m", EVIL, "compatible/m"),
+        ("one", EVIL, "compatible/one"),
+        ("llama3", None, "llama3"),
+        ("meta-llama/Llama-3", None, "meta-llama/Llama-3"),
+        ("", EVIL, "compatible/"),
+    ],
+)
+def test_with_an_address_a_model_needs_no_known_prefix(model: str, url: str | None, named: str) -> None:
+    assert Routing(None, (), None, {}).named(model, url) == named
+
+
+def test_a_prefix_of_the_mapping_or_of_an_entry_point_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    installed(monkeypatch, ("late", "late-dist"))
+    routes = Routing({"mine": Answers()}, (), None, {})
+    assert routes.named("mine/m", EVIL) == "mine/m"
+    assert routes.named("late/m", EVIL) == "late/m"
+    assert routes.named("other/m", EVIL) == "compatible/other/m"
+
+
+def test_the_star_knows_every_prefix_but_no_model_without_one() -> None:
+    assert routed().named("other/m", EVIL) == "other/m"
+    assert routed().named("m", EVIL) == "compatible/m"
+
+
+# ---- what a provider refuses
+
+
+class Choosy(Provider):
+    """A provider that says before any call what it cannot do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[tuple[str, Endpoint]] = []
+
+    def check(self, model: str, endpoint: Endpoint) -> None:
+        self.asked.append((model, endpoint))
+        if model == "mine/no":
+            raise ConfigError("mine cannot do that", key="model", nearest="mine/yes")
+
+
+def test_a_provider_may_refuse_a_model_or_an_address_before_any_call() -> None:
+    choosy = Choosy()
+    routes = routed({"mine": choosy})
+    endpoint = routes.agent_endpoint(agent(model="mine/yes", base_url=EVIL, api_key="key-from-code"))
+    assert choosy.asked == [("mine/yes", endpoint)]
+    with pytest.raises(ConfigError, match="mine cannot do that") as error:
+        routes.agent_endpoint(agent(model="mine/no"))
+    assert (error.value.agent, error.value.key, error.value.nearest) == ("a", "model", "mine/yes")
+
+
+def test_an_address_is_needed_where_the_provider_has_none() -> None:
+    with pytest.raises(ConfigError, match="'compatible/m' needs an address") as error:
+        Routing(None, (), None, {}).agent_endpoint(agent(model="compatible/m"))
+    assert (error.value.agent, error.value.key) == ("a", "base_url")
+
+
 # ---- prefixes
 
 
