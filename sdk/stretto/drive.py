@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -252,20 +252,27 @@ class Drive:
             self.excused.add(name)
         return supervisor.outcome(verdict.status, reason=verdict.reason, error=verdict.error)
 
-    async def _placed(self, supervisor: Supervisor) -> Outcome:
+    def _placed(self, supervisor: Supervisor) -> Coroutine[Any, Any, Outcome]:
         """Take a place in the run, then work."""
-        places, agent = self._places, supervisor.agent
-        if places is not None:
-            if places.locked():
-                with supervisor.record.waiting("queue"):
-                    await places.acquire()
-            else:
+        if self._places is None:
+            return self._at_work(supervisor)  # no coroutine in between: thousands are in flight
+        return self._in_turn(supervisor, self._places)
+
+    async def _in_turn(self, supervisor: Supervisor, places: asyncio.Semaphore) -> Outcome:
+        if places.locked():
+            with supervisor.record.waiting("queue"):
                 await places.acquire()
-            supervisor.gave_back = places.release
+        else:
+            await places.acquire()
+        supervisor.gave_back = places.release
+        return await self._at_work(supervisor)
+
+    def _at_work(self, supervisor: Supervisor) -> Coroutine[Any, Any, Outcome]:
+        agent = supervisor.agent
         supervisor.placed = True
         self.chronicle.agent_started(supervisor)
         deadlines = [time for time in (self.deadline, self._phase_deadline) if time is not None]
-        return await work(
+        return work(
             self.desk,
             supervisor,
             self._pipelines[agent.name],
