@@ -28,8 +28,15 @@ from stretto import (
 from stretto.errors import CallError, Overloaded
 from stretto.events import AgentDelta, AgentFinished, Event
 from stretto.middleware import ConcurrencyLimit, RateLimit, Retry, RetryThrottle, Timeout, Trace
-from stretto.providers import LiteLLM, Local, Simulated
-from stretto.testing import Answers, Stack, a_call, virtual_time
+from stretto.providers import LiteLLM, Local, OpenAICompatible, Simulated, wire
+from stretto.testing import (
+    Answers,
+    Stack,
+    a_call,
+    assert_middleware_contract,
+    assert_provider_contract,
+    virtual_time,
+)
 
 
 async def a_layer(call: Call, call_next: Next) -> Reply:
@@ -86,7 +93,13 @@ ensemble = Ensemble(
 async def main() -> None:
     made: Plan = load("file.yaml", strictness="strict").plan()
     phases: list[list[str]] = made.phases
-    providers: dict[str, Next] = {"openai": Simulated(latency=0.1), "*": LiteLLM(), "local": Local()}
+    providers: dict[str, Next] = {
+        "openai": Simulated(latency=0.1),
+        "compatible": OpenAICompatible("http://localhost:1/v1", api_key="not-a-key", connect_timeout=2),
+        "gateway": Gateway(),
+        "local": Local(),
+        "*": LiteLLM(route="auto", max_response_bytes=2**20, trust_env=False),
+    }
     async with Runner(middleware=layers, providers=providers, trusted_origins=["http://localhost:1"]) as runner:
         run: Run = await runner.run(ensemble, {"topic": "x"}, inputs={"a": "y"}, timeout=5, metadata={"tenant": "t"})
         async with runner.start(ensemble, [{"role": "user", "content": "hi"}]) as live:
@@ -115,4 +128,22 @@ async def test_with_the_kit() -> None:
     print(reply.text)
 
 
+class Gateway:
+    def __init__(self) -> None:
+        self._wire = wire.Wire(connect_timeout=2)
+
+    async def __call__(self, call: Call) -> Reply:
+        response: wire.Response = await self._wire.send("POST", "http://localhost:1", {}, b"{}", trusted=True)
+        call.attempt.headers = response.headers
+        if response.status != 200:
+            raise wire.error_of(await wire.answer_of(response))
+        async for data in response.chunks():
+            for event in wire.Events(ndjson=True).feed(data):
+                print(event.name, event.data)
+        return wire.reply_of({}, "gateway")
+
+
 number: None = virtual_time(test_with_the_kit())
+assert_middleware_contract(a_layer)
+assert_middleware_contract(lambda: Retry(2), metadata={"tenant": "t"})
+assert_provider_contract(Gateway, model="gateway/m", failing=["gateway/none"])
