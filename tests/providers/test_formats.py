@@ -44,6 +44,7 @@ from stretto.usage import Usage
 
 # litellm itself ignores these warnings of its own when it is imported; pytest forgets that with each test.
 pytestmark = [
+    pytest.mark.usefixtures("silence"),
     pytest.mark.filterwarnings("ignore:Accessing the '.*' attribute on the instance is deprecated"),
     pytest.mark.filterwarnings("ignore:.*`ReadOnly` qualifier"),
 ]
@@ -63,26 +64,12 @@ KNOWN: Mapping[tuple[str, bool, str], str] = {}
 
 
 @pytest.fixture(autouse=True)
-def silence(capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    """Hold for every test that nothing was printed, and that the loop has nothing to complain about."""
-    yield
-    assert capfd.readouterr() == ("", "")
-    assert [each.getMessage() for each in caplog.get_records("call") if each.name == "asyncio"] == []
-
-
-@pytest.fixture(autouse=True)
 def credentials(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Set what the format of a test needs beside a key."""
     callspec: Any = getattr(request.node, "callspec", None)
     form: Format | None = callspec.params.get("form") if callspec is not None else None
     for name, value in (form.environment if form is not None else {}).items():
         monkeypatch.setenv(name, value)
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[Loopback]:
-    async with Loopback() as server:
-        yield server
 
 
 Provider = LiteLLM | OpenAICompatible

@@ -10,7 +10,7 @@ import logging
 import os
 import socket
 import threading
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from importlib import resources, util
 from typing import Any
 
@@ -47,6 +47,7 @@ from stretto.usage import Price, Usage
 
 # litellm itself ignores these warnings of its own when it is imported; pytest forgets that with each test.
 pytestmark = [
+    pytest.mark.usefixtures("silence"),
     pytest.mark.filterwarnings("ignore:Accessing the '.*' attribute on the instance is deprecated"),
     pytest.mark.filterwarnings("ignore:.*`ReadOnly` qualifier"),
 ]
@@ -64,20 +65,6 @@ DETAILS = {
     "prompt_tokens_details": {"cached_tokens": 40},
     "completion_tokens_details": {"reasoning_tokens": 7},
 }
-
-
-@pytest.fixture(autouse=True)
-def silence(capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    """Hold for every test that nothing was printed, and that the loop has nothing to complain about."""
-    yield
-    assert capfd.readouterr() == ("", "")
-    assert [each.getMessage() for each in caplog.get_records("call") if each.name == "asyncio"] == []
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[Loopback]:
-    async with Loopback() as server:
-        yield server
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -39,12 +39,6 @@ MODELS = [
     "xai/grok-4.3",
     "groq/openai/gpt-oss-20b",
 ]
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[Loopback]:
-    async with Loopback() as server:
-        yield server
 
 
 @BOTH

@@ -41,12 +41,6 @@ NEVER = ("amazon_nova", "custom", "maritalk", "nlp_cloud", "oobabooga", "petals"
 
 
 @pytest.fixture
-async def server() -> AsyncIterator[Loopback]:
-    async with Loopback() as server:
-        yield server
-
-
-@pytest.fixture
 async def provider(server: Loopback) -> AsyncIterator[LiteLLM]:
     """Give a provider; hold for every test that it leaves no task and no connection."""
     async with LiteLLM() as provider:

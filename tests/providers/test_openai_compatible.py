@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -45,6 +45,7 @@ from stretto.secret import Secret
 from stretto.testing import CallForTests, Stack, a_call
 from stretto.usage import Usage
 
+pytestmark = pytest.mark.usefixtures("silence")
 BOTH = pytest.mark.parametrize("stream", [False, True], ids=["complete", "streamed"])
 TOOL = {"index": 0, "id": "call_1", "type": "function", "function": {"name": "f", "arguments": '{"a": 1}'}}
 DETAILS = {
@@ -54,20 +55,6 @@ DETAILS = {
     "prompt_tokens_details": {"cached_tokens": 40},
     "completion_tokens_details": {"reasoning_tokens": 7},
 }
-
-
-@pytest.fixture(autouse=True)
-def silence(capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    """Hold for every test that nothing was printed, and that the loop has nothing to complain about."""
-    yield
-    assert capfd.readouterr() == ("", "")
-    assert [each.getMessage() for each in caplog.get_records("call") if each.name == "asyncio"] == []
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[Loopback]:
-    async with Loopback() as server:
-        yield server
 
 
 @pytest.fixture

@@ -35,12 +35,6 @@ def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-async def server() -> AsyncIterator[Loopback]:
-    async with Loopback() as server:
-        yield server
-
-
-@pytest.fixture
 async def wire(server: Loopback) -> AsyncIterator[Wire]:
     """Give a session; hold for every test that it leaves no connection and no task."""
     wire = Wire()
