@@ -6,7 +6,7 @@ import json
 import math
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -64,9 +64,6 @@ _BY_CODE: Mapping[str, type[CallError]] = {
     "content_policy_violation": ContentBlocked,
 }
 
-# Packages whose errors mean that there was no whole answer, when they hold none.
-_TRANSPORTS = ("aiohttp", "httpcore", "httpx")
-
 
 class Answer(NamedTuple):
     """What is known of an answer that is an error.
@@ -83,7 +80,11 @@ class Answer(NamedTuple):
 
 
 def plain_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    """Give headers as a plain dict with lower-case names, without set-cookie."""
+    """Give headers as a plain dict with lower-case names, without set-cookie.
+
+    Args:
+        headers: as an HTTP library gives them.
+    """
     plain = {str(name).lower(): str(value) for name, value in headers.items()}
     plain.pop("set-cookie", None)
     for name, value in plain.items():
@@ -93,7 +94,11 @@ def plain_headers(headers: Mapping[str, str]) -> dict[str, str]:
 
 
 def request_id(headers: Mapping[str, str]) -> str | None:
-    """Find the provider's own name of the request; None when it gave none."""
+    """Find the provider's own name of the request; None when it gave none.
+
+    Args:
+        headers: lower-case names.
+    """
     return next((headers[name] for name in _REQUEST_IDS if headers.get(name)), None)
 
 
@@ -123,7 +128,11 @@ def retry_after(headers: Mapping[str, str], status: int | None = None) -> float 
 
 
 async def answer_of(response: Response) -> Answer:
-    """Read the body of an answer that is an error, as far as it is of use and can be read, and close the response."""
+    """Read the body of an answer that is an error, as far as it is of use and can be read, and close the response.
+
+    Args:
+        response: of `Wire.send`.
+    """
     parts: list[bytes] = []
     size = 0
     try:
@@ -168,17 +177,6 @@ def error_of(answer: Answer, message: str = "", *, kind: type[CallError] | None 
     )
 
 
-def answer_behind(chain: Iterable[BaseException]) -> Answer | None:
-    """Find the answer with an error status among the causes of an error; None when there was none."""
-    return next((found for each in chain if (found := _answer_in(each)) is not None), None)
-
-
-def break_behind(chain: Iterable[BaseException]) -> BaseException | None:
-    """Find what kept an answer from coming whole: refused, unknown host, reset, cut off, too slow; else None."""
-    broken = [each for each in chain if isinstance(each, OSError) or _package(each) in _TRANSPORTS]
-    return broken[-1] if broken else None
-
-
 def causes(error: BaseException | None, handled: BaseException | None = None) -> Iterator[BaseException]:
     """Give an error and what stands behind it, nearest first.
 
@@ -191,21 +189,6 @@ def causes(error: BaseException | None, handled: BaseException | None = None) ->
         seen.add(id(error))
         yield error
         error = error.__cause__ or error.__context__
-
-
-def _package(error: BaseException) -> str:
-    return type(error).__module__.partition(".")[0]
-
-
-def _answer_in(error: BaseException) -> Answer | None:
-    response: Any = getattr(error, "response", None)
-    if response is None or _package(error) not in _TRANSPORTS:
-        return None
-    try:
-        body = response.json()
-    except Exception:  # noqa: BLE001 - not read, or no JSON: the status is enough
-        body = None
-    return Answer(response.status_code, plain_headers(response.headers), body)
 
 
 def _object(value: Any) -> Mapping[str, Any]:

@@ -83,6 +83,9 @@ def reply_of(body: Any, route: str, headers: Mapping[str, str] = _NOTHING) -> Re
 def unblocked(reply: Reply) -> Reply:
     """Give a reply that says something back.
 
+    Args:
+        reply: of any provider.
+
     Raises:
         ContentBlocked: when a content filter left nothing of it.
     """
@@ -245,7 +248,12 @@ def _written(arguments: Any) -> str:
 
 
 def usage_of(body: Mapping[str, Any], choice: Mapping[str, Any] = _NOTHING) -> Usage | None:
-    """Read the tokens of an answer or a chunk; None where it does not say."""
+    """Read the tokens of an answer or a chunk; None where it does not say.
+
+    Args:
+        body: of the answer, or the chunk, parsed.
+        choice: of it, where some services tell them.
+    """
     told = body.get("usage") or choice.get("usage")  # Moonshot: of the choice
     if not _is_object(told):
         inside = body.get("x_groq")

@@ -10,9 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from stretto.providers.answer import (
     Answer,
-    answer_behind,
     answer_of,
-    break_behind,
     causes,
     error_of,
     plain_headers,
@@ -27,17 +25,15 @@ if TYPE_CHECKING:
     from stretto.providers.connection import Response
 
 __all__ = [
-    "MAX_RESPONSE_BYTES",
     "Answer",
     "Chunks",
     "Collected",
     "Event",
     "Events",
+    "MAX_RESPONSE_BYTES",
     "Response",
     "Wire",
-    "answer_behind",
     "answer_of",
-    "break_behind",
     "causes",
     "error_of",
     "plain_headers",
@@ -55,3 +51,7 @@ def __getattr__(name: str) -> Any:
     from stretto.providers.connection import Response  # it brings aiohttp
 
     return Response
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
