@@ -103,6 +103,31 @@ def _first(body: Any) -> Mapping[str, Any]:
     return choices[0]
 
 
+class Places:
+    """Where the tool calls of a stream stand: some services give each that comes whole the index 0."""
+
+    __slots__ = ("_ids", "_last", "_places")
+
+    def __init__(self) -> None:
+        self._ids: dict[int, str] = {}
+        self._places: dict[int, int] = {}
+        self._last = -1
+
+    def of(self, index: int, id: str | None) -> int:
+        """Give the place of a piece: another id at the same index is another call.
+
+        Args:
+            index: as it came.
+            id: as it came; pieces after the first have none.
+        """
+        if index not in self._places or (id and self._ids[index] and self._ids[index] != id):
+            self._last = max(self._last + 1, index)
+            self._places[index] = self._last
+            self._ids[index] = ""
+        self._ids[index] = id or self._ids[index]
+        return self._places[index]
+
+
 class Chunks:
     """Read a streamed answer, chunk by chunk.
 
@@ -115,7 +140,18 @@ class Chunks:
         usage: as soon as it came, else None.
     """
 
-    __slots__ = ("_collected", "_id", "_index", "_last_index", "_model", "_route", "answered", "finish_reason", "usage")
+    __slots__ = (
+        "_collected",
+        "_id",
+        "_index",
+        "_last_index",
+        "_model",
+        "_places",
+        "_route",
+        "answered",
+        "finish_reason",
+        "usage",
+    )
 
     def __init__(self, route: str) -> None:
         self._route = route
@@ -124,6 +160,7 @@ class Chunks:
         self._model = ""
         self._index: Any = None  # of the choice that is read
         self._last_index = -1
+        self._places = Places()
         self.answered = False
         self.finish_reason: str | None = None
         self.usage: Usage | None = None
@@ -175,7 +212,7 @@ class Chunks:
             yield Delta(text=text)
         for call in _tool_calls(delta, self._last_index):
             self._last_index = max(self._last_index, call.index)
-            yield Delta(tool_call=call)
+            yield Delta(tool_call=replace(call, index=self._places.of(call.index, call.id)))
 
     def reply(self, headers: Mapping[str, str] = _NOTHING) -> Reply:
         """Give the whole reply, with the headers of the response."""

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 # Of a model that is not in its table litellm asks these servers, with a client that blocks the loop.
 _ASKED = {"ollama": "ollama", "ollama_chat": "ollama"}
 # What we always ask for, and litellm refuses for a few services instead of leaving it out.
-_UNKNOWN_TO = {"bytez": ["stream_options"], "gradient_ai": ["max_retries"], "oci": ["max_retries", "stream_options"]}
+_UNKNOWN_TO = {"bytez": ["stream_options"], "gradient_ai": ["max_retries"]}
 ROUTES = ("auto", "acompletion")
 
 
@@ -89,7 +89,7 @@ class LiteLLM:
         """
         problem = _problem(model, endpoint)
         if problem is not None:
-            raise ConfigError(*problem[:1], key=problem[1])
+            raise ConfigError(problem[0], key=problem[1])
 
     async def prepare(self) -> None:
         """Import litellm and the HTTP library in a thread: 3 s, when that has not been done before."""
@@ -124,6 +124,10 @@ class LiteLLM:
         problem = _problem(call.model, call.endpoint)
         if problem is not None:
             raise RequestRejected(problem[0])
+        if litellm_setup.imported().model_fallbacks:  # with them it calls itself for ever, and blocks the loop
+            raise RequestRejected(
+                "litellm.model_fallbacks is set in this process: unset it, and use the layer Fallback"
+            )
         clients = self._clients.get()
         exchange = clients.exchange(call)
         handled = sys.exception()  # a retry's first failure: what stands behind it does not belong to this request
@@ -159,6 +163,9 @@ def _problem(model: str, endpoint: Endpoint) -> tuple[str, str] | None:
     if service and endpoint.base_url is None and service["movable"] and service["url"] is None:
         # litellm would send it, key and all, to openai
         return f"{model!r}: this service has no address of its own, give the agent a base_url", "base_url"
+    url = endpoint.base_url or ""
+    if "#" in url or ("?" in url and not model.startswith("azure")):
+        return f"{model!r}: litellm would put the path after the query of its base_url: leave that out", "base_url"
     return None
 
 

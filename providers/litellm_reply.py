@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from stretto.call import Call
 from stretto.errors import BadResponse, ProviderUnavailable
 from stretto.providers import litellm_cohere, litellm_setup
-from stretto.providers.wire import Collected, unblocked
+from stretto.providers.wire import Collected, Places, unblocked
 from stretto.reply import Delta, Reply, ToolCall
 from stretto.usage import Usage
 
@@ -44,7 +44,7 @@ async def streamed(call: Call, exchange: Exchange, stream: Any) -> Reply:
         Exception: of litellm.
     """
     assert call.emit is not None
-    collected, last, places = Collected(), None, _Places()
+    collected, last, places = Collected(), None, Places()
     stream.raise_on_model_repetition = _tolerated
     if hasattr(stream.completion_stream, "_iterator"):
         stream.completion_stream = _Chunks(stream.completion_stream)
@@ -199,27 +199,7 @@ def _ended(call: Call, exchange: Exchange, reply: Reply, source: Any, told: Any,
     )
 
 
-class _Places:
-    """Where the tool calls of a stream stand: litellm gives each that comes whole the index 0."""
-
-    __slots__ = ("_ids", "_last", "_places")
-
-    def __init__(self) -> None:
-        self._ids: dict[int, str] = {}
-        self._places: dict[int, int] = {}
-        self._last = -1
-
-    def of(self, index: int, id: str | None) -> int:
-        """Give the place of a piece: another id at the same index is another call."""
-        if index not in self._places or (id and self._ids[index] and self._ids[index] != id):
-            self._last = max(self._last + 1, index)
-            self._places[index] = self._last
-            self._ids[index] = ""
-        self._ids[index] = id or self._ids[index]
-        return self._places[index]
-
-
-def _deltas(chunk: Any, places: _Places) -> Iterator[Delta]:
+def _deltas(chunk: Any, places: Places) -> Iterator[Delta]:
     delta = chunk.choices[0].delta if chunk.choices else None
     if reasoning := getattr(delta, "reasoning_content", None):
         yield Delta(reasoning=reasoning)

@@ -16,6 +16,7 @@ from functools import cache
 from importlib import resources, util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     from stretto.usage import Usage
@@ -45,6 +46,37 @@ CHORES = ("LoggingWorker.", "Logging.", "ServiceLogging.", "CustomStreamWrapper.
           "async_generator_athrow")  # fmt: skip
 
 
+# Whose addresses differ by account or region, or have several hosts: what a host of theirs ends with.
+_HOSTS = {
+    "bedrock": (".amazonaws.com", ".amazonaws.com.cn", ".api.aws"),
+    "bedrock_mantle": (".amazonaws.com", ".api.aws"),
+    "databricks": (".databricks.com", ".azuredatabricks.net"),
+    "gigachat": (".sberbank.ru",),
+    "huggingface": (".huggingface.co",),
+    "sagemaker": (".amazonaws.com", ".amazonaws.com.cn"),
+    "sagemaker_chat": (".amazonaws.com", ".amazonaws.com.cn"),
+    "sagemaker_nova": (".amazonaws.com", ".amazonaws.com.cn"),
+    "snowflake": (".snowflakecomputing.com",),
+    "vertex_ai": (".googleapis.com",),
+    "vertex_ai_beta": (".googleapis.com",),
+    "watsonx": (".cloud.ibm.com",),
+    "watsonx_text": (".cloud.ibm.com",),
+}
+
+
+def at_home(prefix: str, url: str) -> bool:
+    """Tell whether an address is one of the service's own: its host, a sibling of that, or one by account or region."""
+    parts = urlsplit(url)
+    host = f".{parts.hostname or ''}"
+    if any(host.endswith(each) for each in _HOSTS.get(prefix, ())):
+        return parts.scheme == "https"
+    own = urlsplit(_services().get(prefix, {}).get("url") or "")
+    if not own.hostname or own.scheme != parts.scheme:
+        return False
+    domain = own.hostname if own.hostname.count(".") < 2 else own.hostname.partition(".")[2]
+    return parts.hostname == own.hostname or (own.scheme == "https" and host.endswith(f".{domain}"))
+
+
 async def ready() -> None:
     """Import litellm in a thread, when this has not been done."""
     if not imported.cache_info().currsize:
@@ -67,8 +99,9 @@ def imported() -> Any:
         litellm.disable_hf_tokenizer_download = True  # else counting tokens asks a model hub
         importlib.import_module("openai.resources.chat")
         _unlisten(litellm)
-        with suppress(Exception):
-            asyncio.run(_rehearsed(litellm))
+        if not heard(litellm):  # they would hear of calls that nobody made
+            with suppress(Exception):
+                asyncio.run(_rehearsed(litellm))
     return litellm
 
 

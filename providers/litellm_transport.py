@@ -21,7 +21,7 @@ from stretto.address import origin
 from stretto.errors import CallError
 from stretto.providers.litellm_formats import Watch, form_of, mended, reasoned, watch_of
 from stretto.providers.litellm_response import Streamed
-from stretto.providers.litellm_setup import CHORES, PATIENCE
+from stretto.providers.litellm_setup import CHORES, PATIENCE, at_home
 from stretto.providers.wire import Answer, Wire, answer_of
 
 if TYPE_CHECKING:
@@ -31,7 +31,10 @@ if TYPE_CHECKING:
 
 _DONE = re.compile(rb"^data: ?\[DONE\]", re.MULTILINE)
 # aiohttp writes these itself.
-_OWN = frozenset((b"accept-encoding", b"connection", b"content-length", b"host", b"transfer-encoding"))
+_OWN = frozenset(
+    (b"accept-encoding", b"connection", b"content-length", b"expect", b"host", b"transfer-encoding", b"upgrade")
+)
+_SECRET = re.compile(r"auth|key|token|secret|signature|credential|amz|cookie")
 
 
 class Exchange:
@@ -117,6 +120,7 @@ class Exchange:
         headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in request.headers.raw if k.lower() not in _OWN}
         headers["accept-encoding"] = "identity" if stream else "gzip, deflate"  # compressed pieces come late
         url = str(request.url)
+        self._check(request, url)
         trusted = self._endpoint.trusted and origin(url) == self._endpoint.origin
         response = await wire.send(request.method, url, headers, await request.aread(), trusted=trusted)
         self._responses.append(response)
@@ -140,6 +144,18 @@ class Exchange:
         told = {name: value for name, value in response.headers.items() if name != "content-length"}
         return httpx.Response(status, headers=told, content=data, request=request)
 
+    def _check(self, request: httpx.Request, url: str) -> None:
+        """Refuse to send what carries a key, or the prompt, to another address than the call's.
+
+        The model's name, or what the application has set in litellm, may lead it elsewhere.
+        """
+        base = self._endpoint.base_url
+        there = origin(url) == self._endpoint.origin if base is not None else at_home(self._prefix, url)
+        plain = request.method == "GET" and not any(map(_secret, request.headers)) and not request.url.query
+        if request.url.userinfo or not (there or plain):  # plain: a picture of the prompt
+            whose = "the agent's base_url" if base is not None else f"an address of {self._prefix}"
+            raise CallError(f"litellm would send this call to {origin(url)}, which is not {whose}", retryable=False)
+
     async def piece(self, response: Response) -> bytes:
         """Give the next piece of a stream; b"" at its end.
 
@@ -162,7 +178,8 @@ class Exchange:
             self.failure = self.watch.failure  # raised with the next piece: what came before it is to be read
             if self.watch.ended:
                 self._ended = True  # for litellm; a server may keep the connection open
-                data = _DONE.sub(b":", data)  # openai's SDK would leave a generator there
+                if mark := _DONE.search(data):  # what follows does not count, and openai's SDK would leave a generator
+                    data = data[: mark.start()]
         return data
 
     async def events(self) -> AsyncGenerator[Mapping[str, Any]]:
@@ -204,6 +221,10 @@ class Exchange:
         self._closed = True
         for response in self._responses:
             response.close()
+
+
+def _secret(header: str) -> bool:
+    return _SECRET.search(header.lower()) is not None
 
 
 _CURRENT: ContextVar[Exchange | None] = ContextVar("stretto_exchange", default=None)

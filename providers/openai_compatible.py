@@ -16,6 +16,7 @@ from urllib.parse import urlsplit, urlunsplit
 from stretto.address import check_base_url
 from stretto.call import Call, Endpoint
 from stretto.errors import BadResponse, CallError, ConfigError, ProviderUnavailable, RequestRejected
+from stretto.params import SESSION_HEADERS
 from stretto.providers.wire import (
     MAX_RESPONSE_BYTES,
     Answer,
@@ -40,8 +41,6 @@ if TYPE_CHECKING:
 ROUTE = "compatible"
 _PATH = "/chat/completions"
 _END = "[DONE]"
-# They say how the request itself is sent, and to whom.
-_OURS = frozenset(("connection", "content-length", "expect", "host", "transfer-encoding", "upgrade"))
 
 
 def _plain(value: Any) -> Any:
@@ -170,7 +169,7 @@ def _own_headers(streamed: bool) -> Mapping[str, str]:
 def _headers(call: Call, key: Secret | None) -> Mapping[str, str]:
     headers = dict(_own_headers(call.emit is not None))
     for name, value in call.extra_headers.items():
-        if name.lower() in _OURS:
+        if name.lower() in SESSION_HEADERS:
             raise RequestRejected(f"extra_headers must not hold {name}: it belongs to the HTTP session")
         headers[name.lower()] = str(value)
     if key is not None:
@@ -221,7 +220,7 @@ async def _streamed(call: Call, response: Response) -> Reply:
     while not ended:
         data = await response.chunk()
         for event in events.feed(data) if data else events.end():
-            if event.data == _END:
+            if event.data.strip() == _END:
                 ended = True
                 break
             await _taken(call, chunks, event, response.headers)
@@ -229,7 +228,7 @@ async def _streamed(call: Call, response: Response) -> Reply:
             break
     if not chunks.answered:
         raise BadResponse("the answer is not a stream of chunks", status=200)
-    if not ended and not ndjson:
+    if not (ended or (ndjson and chunks.finish_reason)):
         raise ProviderUnavailable(f"the stream ended before its end mark, {_END}")
     await response.finish()
     reply = _usage_told(call, unblocked(chunks.reply(response.headers)))

@@ -17,7 +17,7 @@ from stretto.providers.answer import (
     request_id,
     retry_after,
 )
-from stretto.providers.chat_completion import Chunks, Collected, reply_of, unblocked, usage_of
+from stretto.providers.chat_completion import Chunks, Collected, Places, reply_of, unblocked, usage_of
 from stretto.providers.event_stream import Event, Events
 from stretto.providers.session import MAX_RESPONSE_BYTES, Wire
 
@@ -31,6 +31,7 @@ __all__ = [
     "Event",
     "Events",
     "MAX_RESPONSE_BYTES",
+    "Places",
     "Response",
     "Wire",
     "answer_of",

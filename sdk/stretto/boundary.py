@@ -119,7 +119,13 @@ def _without_keys(reply: Reply, clean: Callable[[str], str]) -> Reply:
         reply,
         text=clean(reply.text),
         reasoning=clean(reply.reasoning),
-        tool_calls=tuple(replace(call, arguments=clean(call.arguments)) for call in reply.tool_calls),
+        tool_calls=tuple(
+            replace(call, id=clean(call.id), name=clean(call.name), arguments=clean(call.arguments))
+            for call in reply.tool_calls
+        ),
+        model=clean(reply.model),
+        response_id=None if reply.response_id is None else clean(reply.response_id),
+        finish_reason=None if reply.finish_reason is None else clean(reply.finish_reason),
         headers={name: clean(value) for name, value in reply.headers.items()},
     )
 

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
 import inspect
 import sys
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import contextmanager, suppress
 from types import AsyncGeneratorType
 from typing import Any, TypeVarTuple
 from weakref import WeakSet
@@ -178,7 +179,8 @@ def in_a_thread(findings: Findings, work: Callable[[], None]) -> None:
 
     def body() -> None:
         try:
-            work()
+            with _uncollected():
+                work()
         except BaseException as error:  # noqa: BLE001 - raised below, in the caller's thread
             errors.append(error)
         finally:
@@ -197,6 +199,18 @@ def in_a_thread(findings: Findings, work: Callable[[], None]) -> None:
         if isinstance(error, AssertionError):
             raise AssertionError(*error.args) from error.__cause__  # without the kit's own frames
         raise error
+
+
+@contextmanager
+def _uncollected() -> Generator[None]:
+    """Hold the garbage collector: what others have left would end in the middle of a call, and look like the call's."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def in_two_threads(work: Callable[[], None]) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any
 
-from .contract import Middleware, check_layer, layer_kinds, layer_name
+from .contract import KINDS, Middleware, check_layer, layer_kinds, layer_name
 from .errors import CallError, ConfigError, Overloaded, RequestRejected
 from .inspection import Findings, WatchedLoop, accepts, in_a_thread, in_two_threads, maker, said
 from .layer_trial import LayerTrial, Plan
@@ -173,6 +173,7 @@ async def _left_with_an_error(plan: Plan) -> None:
     async def leaving(call: Any, call_next: Any) -> Reply:
         raise leave
 
+    leaving.kinds = KINDS  # type: ignore[attr-defined]  # pyright: ignore[reportFunctionMemberAccess]
     plan.findings.trying("when a BaseException came from below, as SystemExit is one", hangs=_WAITS, raises=_ANSWER)
     async with LayerTrial(plan, Service(), inside=leaving) as trial:
         outcome = await trial.send(False)
@@ -211,7 +212,7 @@ async def _retried(plan: Plan, inside: bool) -> None:
 
 async def _many(plan: Plan) -> None:
     for stream in (False, True):
-        plan.findings.trying(f"with {20} calls at once", hangs=_LET_GO, raises=_ANSWER)
+        plan.findings.trying("with 20 calls at once", hangs=_LET_GO, raises=_ANSWER)
         async with LayerTrial(plan, Service()) as trial:
             for outcome in await asyncio.gather(*(trial.send(stream) for _ in range(20))):
                 trial.fine(outcome)

@@ -52,6 +52,10 @@ _BELONGS_ELSEWHERE = {
 }
 # They carry keys, and a key goes only where its rules let it: as a header it would go along to any model and address.
 _KEY_HEADERS = frozenset(("api-key", "authorization", "proxy-authorization", "x-api-key", "x-goog-api-key"))
+# They say how the request itself is sent, and to whom: that is the HTTP session's.
+SESSION_HEADERS = frozenset(
+    ("connection", "content-length", "expect", "host", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade")
+)
 # Fields of the call that may be written among the parameters.
 CALL_FIELDS = ("extra_body", "extra_headers")
 
@@ -80,7 +84,18 @@ def check_params(params: Any, *, agent: str | None = None) -> None:
         if name in _BELONGS_ELSEWHERE:
             message = f"params.extra_body must not hold {name}: use {_BELONGS_ELSEWHERE[name]}"
             raise ConfigError(message, agent=agent, key="params.extra_body")
-    for header in params.get("extra_headers", ()):
-        if str(header).strip().lower() in _KEY_HEADERS:
-            message = f"params.extra_headers must not hold {header}: use the agent's `api_key` or `api_key_env`"
-            raise ConfigError(message, agent=agent, key="params.extra_headers")
+    for header, value in params.get("extra_headers", {}).items():
+        problem = _header_problem(header, value)
+        if problem:
+            raise ConfigError(f"params.extra_headers must not hold {problem}", agent=agent, key="params.extra_headers")
+
+
+def _header_problem(name: Any, value: Any) -> str:
+    known = str(name).strip().lower()
+    if known in _KEY_HEADERS:
+        return f"{name}: use the agent's `api_key` or `api_key_env`"
+    if known in SESSION_HEADERS:
+        return f"{name}: it belongs to the HTTP session"
+    if not isinstance(name, str) or not isinstance(value, (str, int, float)) or isinstance(value, bool):
+        return f"{name!r}: {value!r}: a header is a text with a text"
+    return ""

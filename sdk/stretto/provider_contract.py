@@ -167,8 +167,7 @@ class _Trials:
         outcomes: list[Outcome] = []
         async with self._trial("streamed" if stream else "called", _ANSWER) as trial:
             if hasattr(trial.subject, "prepare"):
-                await trial.lifetime("prepare")
-                await trial.lifetime("prepare")
+                await trial.lifetime("prepare")  # once more: each run does it
             for _ in range(4):
                 call = self._call(stream)
                 outcomes.append(await trial.sent(call))

@@ -37,6 +37,7 @@ OWN = {
     "simulated": ("simulated", "Simulated"),
 }
 _COMPATIBLE = "compatible"
+_MOST_ENDPOINTS = 4096
 _HERE = ("local", "simulated")  # they call nobody
 LITELLM = ("litellm", "LiteLLM")
 _ALL = "*"  # litellm's one provider, for all its prefixes
@@ -131,15 +132,22 @@ class Routing:
         self._endpoints: dict[tuple[str, Endpoint | None, str | None, bool], Endpoint] = {}
         names = {key for service in services().values() for key in service.keys}
         self._secrets: set[Secret] = set(filter(None, map(self._secret, names)))
-        self.redactor = Redactor(self._secrets)
+        self._redactor: Redactor | None = None
+
+    @property
+    def redactor(self) -> Redactor:
+        """What takes the keys of the environment out of texts, and those that this run was given."""
+        if self._redactor is None:
+            self._redactor = Redactor(self._secrets)
+        return self._redactor
 
     def over(self, prices: Mapping[str, Price]) -> Routing:
-        """Give the same with `prices` under its own; providers and endpoints are shared."""
-        if not prices:
-            return self
+        """Give the same for one run, with `prices` under its own; providers and endpoints are shared, keys are not."""
+        _ = self.redactor  # made once for all runs
         other = copy(self)
-        other._prices = {**prices, **self._prices}
-        other._price_of = {}
+        if prices:
+            other._prices = {**prices, **self._prices}
+            other._price_of = {}
         return other
 
     def named(self, model: str, base_url: str | None) -> str:
@@ -231,9 +239,12 @@ class Routing:
         cached = (model.partition("/")[0], given, variable, key_needed)
         found = self._endpoints.get(cached)
         if found is None:
+            if len(self._endpoints) >= _MOST_ENDPOINTS:
+                self._endpoints.clear()
             found = self._endpoints[cached] = self._resolve(model, given or Endpoint(), variable, key_needed)
-            if found.api_key is not None:
-                self._know(found.api_key)
+        if found.api_key is not None and found.api_key not in self._secrets:
+            self._secrets = {*self._secrets, found.api_key}  # of this run alone
+            self._redactor = None
         return found
 
     def _resolve(self, model: str, given: Endpoint, variable: str | None, key_needed: bool) -> Endpoint:
@@ -318,11 +329,6 @@ class Routing:
             own = agent.base_url is None and names
             return f"{' or '.join(names)}: not set" if own or agent.api_key_env else None
         return next((name for name in names if self._secret(name) == key), "of the provider")
-
-    def _know(self, secret: Secret) -> None:
-        if secret not in self._secrets:
-            self._secrets.add(secret)
-            self.redactor = Redactor(self._secrets)
 
     def price(self, model: str) -> Price | None:
         """Find the price of a model: the caller's own, else the provider's, else None."""

@@ -59,6 +59,8 @@ class Stream:
         if call is None:
             return delta
         kind = f"tool_call {call.index}"
+        whole = self._redactor.model_text if self._redactor is not None else str
+        call = replace(call, id=whole(call.id), name=whole(call.name))
         self._calls[kind] = call
         arguments = self._let_go(kind, call.arguments)
         return Delta(tool_call=replace(call, arguments=arguments))

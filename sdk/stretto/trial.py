@@ -89,6 +89,8 @@ class Trial:
         self._generators = Generators()
         if hasattr(self.subject, "__aenter__"):
             await self.lifetime("__aenter__")
+        if hasattr(self.subject, "prepare"):  # a run awaits it before its clocks start
+            await self.lifetime("prepare")
         return self
 
     async def lifetime(self, method: str, *arguments: None) -> None:

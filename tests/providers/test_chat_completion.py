@@ -498,3 +498,11 @@ def test_so_is_any_stream_of_json(bodies: list[Any]) -> None:
             found += read.add(body)
         check(unblocked(read.reply()))
     assert "".join(piece.text or "" for piece in found) == read.reply().text
+
+
+def test_calls_that_all_come_at_index_0_are_told_apart_by_their_ids() -> None:
+    chunks = Chunks("here")
+    for id, name, arguments in (("1", "f", '{"a"'), ("", "", ": 1}"), ("2", "g", "{}")):
+        call = {"index": 0, "id": id, "function": {"name": name, "arguments": arguments}}
+        chunks.add({"choices": [{"delta": {"tool_calls": [call]}}]})
+    assert chunks.reply().tool_calls == (ToolCall("1", "f", '{"a": 1}', 0), ToolCall("2", "g", "{}", 1))

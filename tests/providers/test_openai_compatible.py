@@ -284,7 +284,7 @@ async def test_what_is_no_json_is_refused_before_anything_is_sent(
 
 async def test_messages_that_are_nested_too_deeply_are_refused(server: Loopback, provider: OpenAICompatible) -> None:
     deep: Any = MappingProxyType({})
-    for _ in range(2000):
+    for _ in range(200_000):  # newer Pythons go deeper
         deep = MappingProxyType({"a": deep})
     assert type(await error(provider, to(server.url, messages=(deep,)))) is RequestRejected
 

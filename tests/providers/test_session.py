@@ -585,7 +585,8 @@ class Authority:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._make("ca", "-addext", "basicConstraints=critical,CA:TRUE")
+        use = ("-addext", "keyUsage=critical,keyCertSign,cRLSign")
+        self._make("ca", "-addext", "basicConstraints=critical,CA:TRUE", *use)
         for name in ("server", "client"):
             signed = ("-CA", folder / "ca.pem", "-CAkey", folder / "ca.key")
             self._make(name, "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", *signed)

@@ -636,4 +636,13 @@ def test_prices_of_an_ensemble_are_laid_under_and_providers_stay_shared() -> Non
     assert over.price("simulated/a") == Price(1, 1)
     assert over.price("simulated/b") == Price(3, 3)
     assert over.provider("simulated/b") is base.provider("simulated/b")
-    assert base.over({}) is base
+    assert base.over({}).provider("simulated/b") is base.provider("simulated/b")
+
+
+def test_a_key_that_a_run_was_given_is_not_kept_for_the_next() -> None:
+    base = Routing({"mine": Answers("ok")}, (), None, {})
+    for number in range(3):
+        run = base.over({})
+        run.agent_endpoint(Agent("a", model="mine/m", base_url="http://localhost:1", api_key=f"key-number-{number}"))
+        assert f"key-number-{number}" not in run.redactor.error_text(f"it was key-number-{number}")
+        assert base.redactor.error_text(f"it was key-number-{number}") == f"it was key-number-{number}"
