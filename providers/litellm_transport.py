@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import AsyncGenerator, Generator, Mapping
+from collections.abc import AsyncGenerator, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
@@ -152,6 +152,10 @@ class Exchange:
         base = self._endpoint.base_url
         there = origin(url) == self._endpoint.origin if base is not None else at_home(self._prefix, url)
         plain = request.method == "GET" and not any(map(_secret, request.headers)) and not request.url.query
+        key = self._endpoint.api_key
+        if key is not None and base is not None and not all(key.reveal() in each for each in _credentials(request)):
+            message = "litellm would send credentials of this machine along with the call's own key"
+            raise CallError(message, retryable=False)
         if request.url.userinfo or not (there or plain):  # plain: a picture of the prompt
             whose = "the agent's base_url" if base is not None else f"an address of {self._prefix}"
             raise CallError(f"litellm would send this call to {origin(url)}, which is not {whose}", retryable=False)
@@ -221,6 +225,10 @@ class Exchange:
         self._closed = True
         for response in self._responses:
             response.close()
+
+
+def _credentials(request: httpx.Request) -> Iterator[str]:
+    return (value for name, value in request.headers.items() if name in ("api-key", "authorization", "x-api-key"))
 
 
 def _secret(header: str) -> bool:

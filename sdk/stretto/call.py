@@ -85,8 +85,12 @@ class Endpoint:
 class Services(Protocol):
     """What a call asks of whoever made it."""
 
-    redactor: Redactor
     capture_content: bool
+
+    @property
+    def redactor(self) -> Redactor:
+        """What takes keys out of texts."""
+        ...
 
     def endpoint(self, model: str, given: Endpoint | None) -> Endpoint:
         """Complete an address and key for `model`."""

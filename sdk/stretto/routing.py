@@ -37,6 +37,8 @@ OWN = {
     "simulated": ("simulated", "Simulated"),
 }
 _COMPATIBLE = "compatible"
+# Services that sign with credentials of the machine, but not when the call has a key: shown on the wire.
+_KEYED = frozenset(("azure", "azure_text", "bedrock", "bedrock_mantle", "snowflake"))
 _MOST_ENDPOINTS = 4096
 _HERE = ("local", "simulated")  # they call nobody
 LITELLM = ("litellm", "LiteLLM")
@@ -264,8 +266,10 @@ class Routing:
             if forbidden(host) and origin(url) not in self._trusted:
                 message = f"{host} is a link-local or metadata address"
                 raise ConfigError(f"{message}: to call it, trust it: trusted_origins=[{origin(url)!r}]", key="base_url")
-        if not trusted and prefix in services() and not service.movable:
-            raise ConfigError(_untrusted(url, f"{prefix} may add credentials of this machine"), key="base_url")
+        keyed = given.api_key is not None and prefix in _KEYED
+        if not trusted and prefix in services() and not (service.movable or keyed):
+            cure = "give api_key in code, or trust it" if prefix in _KEYED else "trust it"
+            raise ConfigError(_untrusted(url, f"{prefix} may add credentials of this machine", cure), key="base_url")
         key = given.api_key
         if key is None and variable is not None:
             self._check_variable(variable, prefix, service, url, trusted)
@@ -358,9 +362,9 @@ def _entry_points() -> Mapping[str, metadata.EntryPoint]:
     return entry_points("stretto.providers", (*OWN, "litellm"))
 
 
-def _untrusted(url: str | None, why: str) -> str:
+def _untrusted(url: str | None, why: str, cure: str = "give api_key in code, or trust it") -> str:
     where = origin(url or "")
-    return f"{why}, and {where} is another one: give api_key in code, or trust it: trusted_origins=[{where!r}]"
+    return f"{why}, and {where} is another one: {cure}: trusted_origins=[{where!r}]"
 
 
 def _shipped(module: str, name: str) -> Any:

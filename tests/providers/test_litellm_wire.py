@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import subprocess
 import sys
 import textwrap
@@ -19,6 +20,7 @@ from stretto.call import Endpoint
 from stretto.errors import BadResponse, CallError, ConfigError, ProviderFailed, RequestRejected
 from stretto.providers import litellm_setup
 from stretto.providers.litellm import LiteLLM
+from stretto.providers.session import Wire
 from stretto.reply import Delta
 from stretto.secret import Secret
 from stretto.testing import CallForTests, a_call
@@ -267,3 +269,61 @@ def test_nothing_is_said_at_exit() -> None:
     command = [sys.executable, "-X", "dev", *foreign, "-c", textwrap.dedent(program)]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=ROOT / "tests", check=False)
     assert (ended.stdout, ended.stderr, ended.returncode) == ("", "", 0)
+
+
+ELSEWHERE = "http://127.0.0.1:9"  # nobody is there
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        "bedrock/agentcore/arn:aws:bedrock-agentcore:evil.test/x:1:runtime/y",
+        "bedrock/converse/arn:aws:x@evil.test/:1:y",
+    ],
+)
+async def test_a_models_name_leads_no_call_elsewhere(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_BEARER_TOKEN_BEDROCK", "a-key-of-the-environment")
+    monkeypatch.setattr(Wire, "send", _nothing_is_sent)
+    async with LiteLLM() as provider:
+        for stream in (False, True):
+            failure = await error(provider, a_call(stream, model=model))
+            assert not failure.retryable
+
+
+async def test_settings_of_the_application_lead_no_call_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Wire, "send", _nothing_is_sent)
+    async with LiteLLM() as provider:
+        await provider.prepare()
+        monkeypatch.setattr(litellm_setup.imported(), "api_base", ELSEWHERE)
+        for stream in (False, True):
+            call = a_call(
+                stream, model="anthropic/claude-sonnet-4-5", endpoint=Endpoint(None, Secret("sk-of-this-call"))
+            )
+            failure = await error(provider, call)
+            assert "which is not an address of anthropic" in failure.message
+
+
+async def test_fallbacks_of_the_application_are_refused(server: Loopback, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with LiteLLM() as provider:
+        await provider.prepare()
+        monkeypatch.setattr(litellm_setup.imported(), "model_fallbacks", ["groq/x"])
+        assert "model_fallbacks" in (await error(provider, to(server, "openai/gpt-5-mini"))).message
+    assert server.requests == []
+
+
+async def test_what_comes_after_the_end_mark_does_not_count(server: Loopback) -> None:
+    late = _chunks("EVIL")[0]
+    chunks = [f"data: {event}\n\n" for event in _chunks("fine")] + [f"data: [DONE]\n\ndata: {late}\n\n"]
+    server.answer(Answer(chunks=["".join(chunks).encode()], content_type="text/event-stream"))
+    async with LiteLLM() as provider:
+        assert (await provider(to(server, "openai/gpt-5-mini", True))).text == "fine"
+
+
+def _chunks(text: str) -> list[str]:
+    for_each = {"id": "1", "object": "chat.completion.chunk", "created": 1, "model": "m"}
+    choices = ({"delta": {"content": text}, "finish_reason": None}, {"delta": {}, "finish_reason": "stop"})
+    return [json.dumps({**for_each, "choices": [{"index": 0, **choice}]}) for choice in choices]
+
+
+def _nothing_is_sent(*_: Any, **__: Any) -> Any:
+    raise AssertionError("it was sent")

@@ -646,3 +646,13 @@ def test_a_key_that_a_run_was_given_is_not_kept_for_the_next() -> None:
         run.agent_endpoint(Agent("a", model="mine/m", base_url="http://localhost:1", api_key=f"key-number-{number}"))
         assert f"key-number-{number}" not in run.redactor.error_text(f"it was key-number-{number}")
         assert base.redactor.error_text(f"it was key-number-{number}") == f"it was key-number-{number}"
+
+
+def test_a_service_that_signs_only_without_a_key_may_be_called_with_one_wherever_it_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(routing, "_KEYED", frozenset({"cloud"}))
+    with pytest.raises(ConfigError, match="give api_key in code"):
+        routed().agent_endpoint(agent(model="cloud/m", base_url=EVIL))
+    endpoint = routed().agent_endpoint(agent(model="cloud/m", base_url=EVIL, api_key="key-from-code"))
+    assert key_of(endpoint) == "key-from-code"
