@@ -154,9 +154,10 @@ class Watch:
         ended: its end mark has come.
         failure: what is wrong with it, else None.
         events: those of the last piece, parsed.
+        model: that answers, as the service names it; "" until it has said so.
     """
 
-    __slots__ = ("_form", "_headers", "_lines", "ended", "events", "failure")
+    __slots__ = ("_form", "_headers", "_lines", "ended", "events", "failure", "model")
 
     def __init__(self, form: Form, headers: Mapping[str, str]) -> None:
         kind = headers.get("content-type", "")
@@ -166,6 +167,7 @@ class Watch:
         self.ended = False
         self.failure: CallError | None = None
         self.events: list[Any] = []
+        self.model = ""
 
     def feed(self, data: bytes) -> None:
         """Take the next bytes in; none: the end."""
@@ -188,3 +190,4 @@ class Watch:
                 raise failure
             self.ended = self._form.last(event)
             self.events.append(event)
+            self.model = self.model or str(event.get("model") or "")

@@ -188,12 +188,14 @@ def _pieces(reply: Reply) -> Iterator[Delta]:
 
 def _ended(call: Call, exchange: Exchange, reply: Reply, source: Any, told: Any, finish: str | None) -> Reply:
     call.attempt.usage = usage = _usage(told, exchange.reasoned)
+    # litellm writes the name that was asked for into each chunk.
+    model = (exchange.watch.model if exchange.watch is not None else "") or getattr(source, "model", None) or ""
     return replace(
         reply,
         usage=usage,
-        cost=None if usage is None else _cost(call.model, told, source),
+        cost=None if usage is None else _cost(call.model, told, source, model),
         finish_reason=finish,
-        model=getattr(source, "model", None) or "",
+        model=model,
         response_id=getattr(source, "id", None),
         headers=exchange.headers,
     )
@@ -229,12 +231,21 @@ def _usage(told: Any, reasoned: bool) -> Usage | None:
     )
 
 
-def _cost(model: str, told: Any, source: Any = None) -> float | None:
+def _cost(model: str, told: Any, source: Any = None, answering: str = "") -> float | None:
     if getattr(source, "object", None) == "chat.completion":  # of a complete answer it has been reckoned
         hidden: dict[str, Any] = getattr(source, "_hidden_params", None) or {}
         reckoned: float | None = hidden.get("response_cost", 0.0)
         if reckoned != 0:  # what has no price is None or 0
             return reckoned
+    prefix = model.partition("/")[0]
+    if prefix == "openrouter" and isinstance(charged := getattr(told, "cost", None), float):
+        return charged
+    # In litellm's order: the model that answered, then the one that was asked for.
+    costs = (_priced_by(name, told) for name in (answering and f"{prefix}/{answering}", model) if name)
+    return next((cost for cost in costs if cost is not None), None)
+
+
+def _priced_by(model: str, told: Any) -> float | None:
     entry = litellm_setup.price_table().get(model)
     if entry is not None and not any("cost" in name for name in entry):
         return None
