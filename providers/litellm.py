@@ -133,7 +133,7 @@ class LiteLLM:
         handled = sys.exception()  # a retry's first failure: what stands behind it does not belong to this request
         try:
             with exchange.current():
-                answer = await litellm_setup.acompletion(_request(call, clients))
+                answer = await litellm_setup.acompletion(_request(call, clients), begun=lambda: exchange.begun)
             call.attempt.headers = exchange.headers
             if exchange.answer is None and exchange.failure is None:  # else litellm has made this one up
                 if call.emit is None or not hasattr(answer, "aclose"):  # a few services never stream

@@ -9,7 +9,7 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import cache
@@ -17,6 +17,8 @@ from importlib import resources, util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
+
+from stretto.providers.litellm_thread import Unbroken
 
 if TYPE_CHECKING:
     from stretto.usage import Usage
@@ -124,18 +126,20 @@ async def _rehearsed(litellm: Any) -> None:
     await end_chores()
 
 
-async def acompletion(request: dict[str, Any], litellm: Any = None) -> Any:
+async def acompletion(
+    request: dict[str, Any], litellm: Any = None, *, begun: Callable[[], bool] = lambda: False
+) -> Any:
     """Make a request that nobody but the caller hears of, unless the application has registered listeners.
 
     Else litellm would start a worker for them, of which there is one in the process: loops take it from each other.
     """
     litellm = litellm or imported()
     if heard(litellm):
-        return await litellm.acompletion(**request)
+        return await Unbroken(litellm.acompletion(**request), begun)
     unheard: ContextVar[bool] = importlib.import_module("litellm._internal_context").is_internal_call
     token = unheard.set(True)
     try:
-        return await litellm.acompletion(**request)
+        return await Unbroken(litellm.acompletion(**request), begun)
     finally:
         unheard.reset(token)
 

@@ -49,6 +49,7 @@ class Exchange:
 
     Attributes:
         answer: with an error status; None when there was none.
+        begun: something is being sent, or was.
         headers: of the last answer, whatever its status.
         failure: our own error; None when there was none.
         emitting: a piece is being handed over.
@@ -58,7 +59,7 @@ class Exchange:
         watch: over the last stream, where its format is known.
     """
 
-    __slots__ = ("_closed", "_endpoint", "_ended", "_prefix", "_responses", "_task", "answer", "body",
+    __slots__ = ("_closed", "_endpoint", "_ended", "_prefix", "_responses", "_task", "answer", "begun", "body",
                  "clients", "emitting", "failure", "headers", "own", "reasoned", "watch")  # fmt: skip
 
     def __init__(self, call: Call, clients: Any) -> None:
@@ -67,7 +68,7 @@ class Exchange:
         self.failure: CallError | None = None
         self.headers: dict[str, str] = {}
         self.body: Any = None
-        self.emitting = False
+        self.begun = self.emitting = False
         self.own = False
         self.reasoned = False
         self.watch: Watch | None = None
@@ -105,6 +106,7 @@ class Exchange:
         Raises:
             CallError: when no answer came, or nothing more is to be sent.
         """
+        self.begun = True
         if self.failure is not None:
             raise self.failure
         if self.answer is not None:

@@ -32,8 +32,5 @@ def test_openai_compatible_keeps_the_contract(server: Loopback) -> None:
 @pytest.mark.parametrize("model", ["openai/gpt-5-mini", "hosted_vllm/m"])
 @pytest.mark.filterwarnings("ignore:Accessing the '.*' attribute on the instance is deprecated")
 @pytest.mark.filterwarnings("ignore:.*`ReadOnly` qualifier")
-# litellm makes its request in a thread: a call that is cancelled meanwhile drops it. The kit does so on purpose.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.filterwarnings("ignore:coroutine '.*' was never awaited")
 def test_litellm_keeps_the_contract(server: Loopback, model: str) -> None:
     assert_provider_contract(LiteLLM, model=model, base_url=server.url, api_key=KEY)

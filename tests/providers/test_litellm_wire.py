@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import subprocess
 import sys
@@ -327,3 +328,19 @@ def _chunks(text: str) -> list[str]:
 
 def _nothing_is_sent(*_: Any, **__: Any) -> Any:
     raise AssertionError("it was sent")
+
+
+@pytest.mark.parametrize("model", ["openai/gpt-5-mini", "hosted_vllm/m"])
+async def test_a_call_that_is_cancelled_before_it_is_sent_drops_nothing(server: Loopback, model: str) -> None:
+    async with LiteLLM() as provider:
+        await provider.prepare()
+        for turns in range(24):  # litellm makes its request in a thread
+            call = asyncio.create_task(provider(to(server, model, turns % 2 == 0)))
+            for _ in range(turns // 4):
+                await asyncio.sleep(0)
+            call.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await call
+        await asyncio.sleep(0.05)  # the threads' turn
+        gc.collect()  # what was dropped would warn now
+    await server.all_closed()
