@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from stretto.providers.connection import Pool, Response
 
 MAX_RESPONSE_BYTES = 32 * 2**20
+_MOST_ORIGINS = 4096
 _PROXIES = ("http", "https")  # the kinds that aiohttp speaks
 
 
@@ -111,6 +112,8 @@ class Wire:
             host = parts.hostname or ""
             if not trusted and forbidden(host):
                 raise refused(host)
+            if len(self._proxy_of) >= _MOST_ORIGINS:
+                self._proxy_of.clear()
             proxy = self._proxy_of[origin] = _proxy(self._proxies, parts.scheme, parts.netloc)
             return proxy
         raise failure

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -18,9 +17,8 @@ MADE = shutil.ignore_patterns(".*", "__pycache__", "*.egg-info", "build", "dist"
 
 
 def ran(*command: str | Path, cwd: Path, code: int = 0) -> subprocess.CompletedProcess[str]:
-    alone = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}  # what else is installed here is not the plugin's
     none = subprocess.DEVNULL
-    done = subprocess.run(command, cwd=cwd, env=alone, capture_output=True, text=True, timeout=120, stdin=none)
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120, stdin=none)
     assert done.returncode == code, done.stdout + done.stderr
     return done
 

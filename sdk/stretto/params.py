@@ -97,5 +97,5 @@ def _header_problem(name: Any, value: Any) -> str:
     if known in SESSION_HEADERS:
         return f"{name}: it belongs to the HTTP session"
     if not isinstance(name, str) or not isinstance(value, (str, int, float)) or isinstance(value, bool):
-        return f"{name!r}: {value!r}: a header is a text with a text"
+        return f"{name!r} with a {type(value).__name__}: a header is a text with a text"
     return ""

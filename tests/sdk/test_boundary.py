@@ -327,6 +327,17 @@ def test_a_key_that_a_provider_echoes_is_in_no_text_of_the_error() -> None:
     assert (error.status, error.agent, error.provider, error.attempt) == (401, "a", "p", 1)
 
 
+def test_a_key_that_a_provider_echoes_is_in_no_field_of_the_reply() -> None:
+    async def echoes(call: Call) -> Reply:
+        tools = (ToolCall(f"id {KEY}", f"name {KEY}", f"arguments {KEY}"),)
+        texts = {"model": KEY, "response_id": KEY, "finish_reason": KEY, "headers": {"x": KEY}}
+        return Reply(KEY, KEY, tools, **texts)
+
+    outcome = outcome_of(echoes)
+    assert outcome.status == "ok"
+    assert KEY not in str(outcome.to_dict())
+
+
 def test_the_foreign_cause_and_context_of_a_providers_error_are_gone() -> None:
     error = outcome_of(Echoes()).error
     assert error is not None

@@ -119,6 +119,17 @@ class InTheBackground:
         return await call_next(call)
 
 
+class FunctionsOnly:
+    kinds = ("function",)
+
+    async def __call__(self, call: Call, call_next: Next) -> Reply:
+        return await call_next(call)
+
+
+class ScriptsOnly(FunctionsOnly):
+    kinds = ("script",)
+
+
 class InAThread:
     kinds = ("llm", "function", "script")
 
@@ -129,7 +140,18 @@ class InAThread:
 
 @pytest.mark.parametrize(
     "make",
-    [passes_on, Shouting, holds_back, Remembering, answers_for_a_failure, refuses, InTheBackground, InAThread],
+    [
+        passes_on,
+        Shouting,
+        holds_back,
+        Remembering,
+        answers_for_a_failure,
+        refuses,
+        InTheBackground,
+        InAThread,
+        FunctionsOnly,
+        ScriptsOnly,
+    ],
     ids=lambda make: make.__name__,
 )
 def test_a_layer_that_keeps_the_contract_passes(make: Any) -> None:

@@ -101,3 +101,17 @@ def test_the_body_steers_the_client_no_more_than_the_parameters_do() -> None:
     with pytest.raises(ConfigError, match="extra_body must not hold api_base: use the agent's `base_url`"):
         check_params({"extra_body": {"api_base": "http://elsewhere"}}, agent="a")
     check_params({"extra_body": {"guided_choice": ["a", "b"]}}, agent="a")
+
+
+@pytest.mark.parametrize("header", ["Host", "content-length", "Transfer-Encoding", "Expect", "upgrade"])
+def test_a_header_of_the_session_is_refused(header: str) -> None:
+    with pytest.raises(ConfigError, match=f"must not hold {header}: it belongs to the HTTP session"):
+        check_params({"extra_headers": {header: "x"}}, agent="a")
+
+
+@pytest.mark.parametrize("headers", [{"x-mine": None}, {7: "x"}, {"x-mine": b"hunter2-hunter2"}, {"x-mine": True}])
+def test_a_header_is_a_text_with_a_text(headers: Any) -> None:
+    with pytest.raises(ConfigError, match="a header is a text with a text") as caught:
+        check_params({"extra_headers": headers}, agent="a")
+    assert "hunter2" not in str(caught.value)
+    check_params({"extra_headers": {"x-mine": "1", "x-count": 3}}, agent="a")

@@ -103,7 +103,18 @@ class Complete(Good):
         return await super().__call__(call)
 
 
-@pytest.mark.parametrize("make", [Good, Good(), function, lambda: Good(), Complete])
+class Prepared(Good):
+    ready = False
+
+    async def prepare(self) -> None:
+        self.ready = True
+
+    async def __call__(self, call: Call) -> Reply:
+        assert self.ready
+        return await super().__call__(call)
+
+
+@pytest.mark.parametrize("make", [Good, Good(), function, lambda: Good(), Complete, Prepared])
 def test_a_provider_that_keeps_the_contract_passes(make: Any) -> None:
     assert_provider_contract(make)
 
