@@ -1,17 +1,16 @@
 # `make demo` and `make test` need Python 3.11 or newer, make, and a package index that pip can reach; they do their own
-# set-up in .venv, once. PYTHON=... names the interpreter, ARGS=... goes to pytest (coverage is then not demanded).
+# set-up in .venv, once. PYTHON=... names the interpreter, ARGS=... goes to pytest; COVERAGE=--cov counts lines as well.
 
 VENV = .venv
 PY = $(VENV)/bin/python
 NEWER = python3.13 python3.12
-COVERAGE = --cov --cov-report=term:skip-covered
 export PYTHON
 
 .PHONY: all bench clean demo docs format help imports lint lock mutants setup test test-newest test-servers types
 
 help:
 	@echo "make demo    five agents on a small model in this process, then fifteen simulated ones: one by one, and at once"
-	@echo "make test    the tests, with coverage; test-newest: the same on a newer Python, when one is there;"
+	@echo "make test    the tests (COVERAGE=--cov: with coverage); test-newest: the same on a newer Python, when one is there;"
 	@echo "             test-servers: against llama.cpp's server and llmock, which it installs and starts itself"
 	@echo "make all     test, lint, types, imports, docs"
 	@echo "also         bench, mutants (planted faults that the tests must find), format, lock (the pins anew), setup, clean"
@@ -37,7 +36,7 @@ demo: $(VENV)/.run
 	@$(PY) examples/demo.py
 
 test: $(VENV)/.dev
-	@$(PY) -m pytest -q $(if $(ARGS),$(ARGS),$(COVERAGE))
+	@$(PY) -m pytest -q $(COVERAGE) $(ARGS)
 
 test-newest: $(VENV)/.dev
 	@for python in $(NEWER); do \
