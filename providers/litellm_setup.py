@@ -7,6 +7,7 @@ import importlib
 import json
 import logging
 import os
+import re
 import sys
 import threading
 from collections.abc import Callable, Generator, Mapping
@@ -48,35 +49,35 @@ CHORES = ("LoggingWorker.", "Logging.", "ServiceLogging.", "CustomStreamWrapper.
           "async_generator_athrow")  # fmt: skip
 
 
-# Whose addresses differ by account or region, or have several hosts: what a host of theirs ends with.
+# Whose addresses differ by account or region: what a host of theirs looks like. Anybody may have a host at Amazon.
+# Source: the services' lists of endpoints.
+_AWS = r"\.[a-z0-9-]+\.(amazonaws\.com(\.cn)?|api\.aws)"
+_GOOGLE = r"([a-z0-9-]+-)?aiplatform(\.[a-z0-9-]+\.rep)?\.googleapis\.com"
 _HOSTS = {
-    "bedrock": (".amazonaws.com", ".amazonaws.com.cn", ".api.aws"),
-    "bedrock_mantle": (".amazonaws.com", ".api.aws"),
-    "databricks": (".databricks.com", ".azuredatabricks.net"),
-    "gigachat": (".sberbank.ru",),
-    "huggingface": (".huggingface.co",),
-    "sagemaker": (".amazonaws.com", ".amazonaws.com.cn"),
-    "sagemaker_chat": (".amazonaws.com", ".amazonaws.com.cn"),
-    "sagemaker_nova": (".amazonaws.com", ".amazonaws.com.cn"),
-    "snowflake": (".snowflakecomputing.com",),
-    "vertex_ai": (".googleapis.com",),
-    "vertex_ai_beta": (".googleapis.com",),
-    "watsonx": (".cloud.ibm.com",),
-    "watsonx_text": (".cloud.ibm.com",),
+    "bedrock": rf"bedrock[a-z-]*{_AWS}",
+    "bedrock_mantle": rf"bedrock[a-z-]*{_AWS}",
+    "databricks": r"[a-z0-9.-]+\.(databricks\.com|azuredatabricks\.net)",
+    "gigachat": r"[a-z0-9.-]+\.sberbank\.ru",
+    "huggingface": r"([a-z0-9-]+\.)?huggingface\.co",
+    "sagemaker": rf"runtime\.sagemaker{_AWS}",
+    "sagemaker_chat": rf"runtime\.sagemaker{_AWS}",
+    "sagemaker_nova": rf"runtime\.sagemaker{_AWS}",
+    "snowflake": r"[a-z0-9._-]+\.snowflakecomputing\.com",
+    "vertex_ai": _GOOGLE,
+    "vertex_ai_beta": _GOOGLE,
+    "watsonx": r"[a-z0-9.-]+\.cloud\.ibm\.com",
+    "watsonx_text": r"[a-z0-9.-]+\.cloud\.ibm\.com",
 }
 
 
 def at_home(prefix: str, url: str) -> bool:
-    """Tell whether an address is one of the service's own: its host, a sibling of that, or one by account or region."""
+    """Tell whether an address is one of the service's own, where the call names none."""
     parts = urlsplit(url)
-    host = f".{parts.hostname or ''}"
-    if any(host.endswith(each) for each in _HOSTS.get(prefix, ())):
-        return parts.scheme == "https"
     own = urlsplit(_services().get(prefix, {}).get("url") or "")
-    if not own.hostname or own.scheme != parts.scheme:
-        return False
-    domain = own.hostname if own.hostname.count(".") < 2 else own.hostname.partition(".")[2]
-    return parts.hostname == own.hostname or (own.scheme == "https" and host.endswith(f".{domain}"))
+    if own.hostname is not None and (own.scheme, own.hostname) == (parts.scheme, parts.hostname):
+        return True
+    pattern = _HOSTS.get(prefix)
+    return pattern is not None and parts.scheme == "https" and re.fullmatch(pattern, parts.hostname or "") is not None
 
 
 async def ready() -> None:

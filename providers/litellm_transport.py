@@ -106,6 +106,7 @@ class Exchange:
         Raises:
             CallError: when no answer came, or nothing more is to be sent.
         """
+        self._check(request, str(request.url))  # not kept: it may be a call of the application's, from a hook in ours
         self.begun = True
         if self.failure is not None:
             raise self.failure
@@ -122,7 +123,6 @@ class Exchange:
         headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in request.headers.raw if k.lower() not in _OWN}
         headers["accept-encoding"] = "identity" if stream else "gzip, deflate"  # compressed pieces come late
         url = str(request.url)
-        self._check(request, url)
         trusted = self._endpoint.trusted and origin(url) == self._endpoint.origin
         response = await wire.send(request.method, url, headers, await request.aread(), trusted=trusted)
         self._responses.append(response)

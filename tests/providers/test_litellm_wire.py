@@ -344,3 +344,25 @@ async def test_a_call_that_is_cancelled_before_it_is_sent_drops_nothing(server: 
         await asyncio.sleep(0.05)  # the threads' turn
         gc.collect()  # what was dropped would warn now
     await server.all_closed()
+
+
+@pytest.mark.parametrize(
+    ("prefix", "url", "home"),
+    [
+        ("openai", "https://api.openai.com/v1/chat/completions", True),
+        ("openai", "http://api.openai.com/v1/chat/completions", False),
+        ("openai", "https://api.openai.com.evil.test/v1", False),
+        ("openai", "https://evil.test/api.openai.com", False),
+        ("ollama", "http://localhost:11434/api/chat", True),
+        ("bedrock", "https://bedrock-runtime.eu-west-1.amazonaws.com/model/x/converse", True),
+        ("bedrock", "https://bedrock-runtime.cn-north-1.amazonaws.com.cn/model/x/converse", True),
+        ("bedrock", "http://bedrock-runtime.eu-west-1.amazonaws.com/model/x/converse", False),
+        ("bedrock", "https://bedrock-agentcore.bucket.s3.amazonaws.com/x", False),
+        ("bedrock", "https://bedrock-agentcore.evil.test/x.amazonaws.com", False),
+        ("vertex_ai", "https://us-central1-aiplatform.googleapis.com/v1/projects", True),
+        ("vertex_ai", "https://storage.googleapis.com/bucket", False),
+        ("nobody", "https://nobody.test/v1", False),
+    ],
+)
+def test_a_service_is_at_home_at_its_own_hosts_only(prefix: str, url: str, home: bool) -> None:
+    assert litellm_setup.at_home(prefix, url) is home
