@@ -147,6 +147,7 @@ class Routing:
         """Give the same for one run, with `prices` under its own; providers and endpoints are shared, keys are not."""
         _ = self.redactor  # made once for all runs
         other = copy(self)
+        other._secrets = set(self._secrets)
         if prices:
             other._prices = {**prices, **self._prices}
             other._price_of = {}
@@ -245,7 +246,7 @@ class Routing:
                 self._endpoints.clear()
             found = self._endpoints[cached] = self._resolve(model, given or Endpoint(), variable, key_needed)
         if found.api_key is not None and found.api_key not in self._secrets:
-            self._secrets = {*self._secrets, found.api_key}  # of this run alone
+            self._secrets.add(found.api_key)
             self._redactor = None
         return found
 
