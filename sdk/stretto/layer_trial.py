@@ -12,7 +12,7 @@ from .attempt import Record
 from .bench import Stack, a_call
 from .call import Call
 from .contract import Middleware
-from .inspection import Findings
+from .inspection import Findings, said
 from .passage import Watched
 from .reply import Delta
 from .stand_ins import Service
@@ -37,6 +37,7 @@ class Plan:
         self.fresh = fresh
         self.kind = kind
         self.fields = fields
+        self.answers = False  # it has answered several calls, one by one
         self._numbers = count(1)
 
     def call(self, kind: Any, stream: bool, work: Any) -> Call:
@@ -107,6 +108,21 @@ class LayerTrial(Trial):
     async def _no_task_left(self) -> None:
         await super()._no_task_left()
         self._watched.unsent()
+        self.findings.check()
+
+    @property
+    def failing(self) -> bool:
+        """Whether the service has failed at first: a layer may then refuse for a while."""
+        return self._service.failures > 0
+
+    def answered(self, outcome: Outcome, cure: str) -> None:
+        """Report the refusal of a call like those that the layer has answered.
+
+        Raises:
+            AssertionError: for the first fault found.
+        """
+        if self._plan.answers and outcome.error is not None:
+            self.findings.report(f"refused a call ({said(outcome.error)}), though it answers such calls", cure)
         self.findings.check()
 
     def requests(self) -> int:

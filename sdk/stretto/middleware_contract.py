@@ -138,6 +138,7 @@ async def _plain(plan: Plan, stream: bool) -> None:
         for _ in range(6):
             outcomes.append(await trial.send(stream))
             trial.fine(outcomes[-1])
+    plan.answers = all(outcome.error is None for outcome in outcomes)
     no_blocking(plan.findings, BLOCKED, BUSY, outcomes[1:])  # the first one may import what it needs
 
 
@@ -260,7 +261,10 @@ async def _cancelled_once(trial: LayerTrial, when: str, at: int, *, stream: bool
     for other in before:
         trial.fine(await other)
     findings.trying(f"asked again after it was {when}", hangs=_LET_GO, raises=_LET_GO)
-    trial.fine(await trial.send(stream))
+    again = await trial.send(stream)
+    trial.fine(again)
+    if not trial.failing:
+        trial.answered(again, _LET_GO)
     findings.when = when
     return outcome.awaits >= at
 

@@ -43,7 +43,7 @@ class Service:
         empty: bool = False,
     ) -> None:
         self._error = error if error is not None else Overloaded("busy", retry_after=2)
-        self._failures = failures
+        self.failures = failures
         self._pieces = pieces
         self._silent = silent
         self._empty = empty
@@ -53,7 +53,7 @@ class Service:
         words = [] if self._empty else ["The ", "answer ", "to ", str(call.messages[-1].get("content")), "."]
         tool = ToolCall("call-1", "look", '{"at": 1}')
         pieces = [Delta(reasoning="Hm."), *(Delta(text=word) for word in words), Delta(tool_call=tool)]
-        if len(call.record.attempts) <= self._failures:
+        if len(call.record.attempts) <= self.failures:
             await self._emit(call, pieces[: self._pieces])
             raise self._error if not isinstance(self._error, CallError) else _again(self._error)
         await self._emit(call, [] if self._empty else pieces)

@@ -16,7 +16,7 @@ import pytest
 
 from stretto import Call, Delta, Next, Reply, inspection
 from stretto import middleware_contract as kit
-from stretto.errors import CallError, ContentBlocked
+from stretto.errors import CallError, ContentBlocked, Overloaded
 from stretto.middleware import Retry
 from stretto.per_loop import PerLoop
 from stretto.testing import assert_middleware_contract, virtual_time
@@ -303,6 +303,19 @@ class LeaksASlot:
             slots.release()
             raise
         slots.release()
+        return reply
+
+
+class CountsOnAndRefuses:
+    def __init__(self) -> None:
+        self.busy = 0
+
+    async def __call__(self, call: Call, call_next: Next) -> Reply:
+        if self.busy >= 2:
+            raise Overloaded("no room")
+        self.busy += 1
+        reply = await call_next(call)
+        self.busy -= 1  # not when it was cancelled
         return reply
 
 
@@ -638,6 +651,7 @@ def takes_three(call: Call, call_next: Next, more: int) -> Any:
 
 LET_THROUGH = "let CancelledError through"
 WRONG: list[tuple[Any, str, str, str]] = [
+    (CountsOnAndRefuses, "asked again after it was cancelled", "refused a call (Overloaded", "give back in `finally`"),
     (swallows_the_cancel, "cancelled at its 1st await", "swallowed the cancel and gave a reply", LET_THROUGH),
     (
         turns_the_cancel_into_an_error,
