@@ -585,13 +585,14 @@ class Authority:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        use = ("-addext", "keyUsage=critical,keyCertSign,cRLSign")
-        self._make("ca", "-addext", "basicConstraints=critical,CA:TRUE", *use)
+        self._make("ca", "basicConstraints=critical,CA:TRUE", "keyUsage=critical,keyCertSign,cRLSign")
+        leaf = ("basicConstraints=critical,CA:FALSE", "keyUsage=critical,digitalSignature")
         for name in ("server", "client"):
             signed = ("-CA", folder / "ca.pem", "-CAkey", folder / "ca.key")
-            self._make(name, "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", *signed)
+            self._make(name, *leaf, "subjectAltName=DNS:localhost,IP:127.0.0.1", signed=signed)
 
-    def _make(self, name: str, *more: Any) -> None:
+    def _make(self, name: str, *extensions: str, signed: tuple[str | Path, ...] = ()) -> None:
+        more = [*(word for each in extensions for word in ("-addext", each)), *signed]
         key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj", f"/CN={name}")
         out = ("-out", self._folder / f"{name}.pem", "-keyout", self._folder / f"{name}.key")
         subprocess.run(["openssl", "req", "-x509", *key, *out, *more], check=True, capture_output=True, timeout=60)
