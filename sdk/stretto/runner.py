@@ -105,17 +105,6 @@ class Runner:
             raise ConfigError(f"metadata must be a mapping, got {metadata!r}", key="metadata")
         routing = self._routing.over(ensemble.prices)
         stacks = self._stacks(ensemble)
-        run_id = secrets.token_hex(8)
-        desk = Desk(
-            run_id=run_id,
-            ensemble=ensemble.name,
-            metadata=MappingProxyType(dict(metadata or {})),
-            services=routing,
-            composer=COMPOSERS[ensemble.composer] if isinstance(ensemble.composer, str) else ensemble.composer,
-            input=ensemble.default_input if input is None else input,
-            log=EventLog(run_id),
-            stream=stream,
-        )
         endpoints = {agent.name: routing.agent_endpoint(agent) for agent in ensemble.agents if agent.model}
         providers = _providers(ensemble, stacks, routing)
         if open_here := self._held.get():
@@ -124,7 +113,7 @@ class Runner:
             ensemble,
             plan,
             settings,
-            desk,
+            _desk(ensemble, routing, input, metadata, stream=stream),
             inputs=_inputs(ensemble, input, inputs),
             endpoints=endpoints,
             pipelines=_pipelines(ensemble, stacks),
@@ -272,6 +261,22 @@ def _ensemble(work: Ensemble | Agent) -> Ensemble:
     if isinstance(work, Agent):  # pyright: ignore[reportUnnecessaryIsInstance]
         return Ensemble(work.name, [work])
     raise ConfigError(f"a runner runs an Ensemble or an Agent, got {type(work).__name__}")
+
+
+def _desk(
+    ensemble: Ensemble, routing: Routing, input: Any, metadata: Mapping[str, Any] | None, *, stream: bool
+) -> Desk:
+    run_id = secrets.token_hex(8)
+    return Desk(
+        run_id=run_id,
+        ensemble=ensemble.name,
+        metadata=MappingProxyType(dict(metadata or {})),
+        services=routing,
+        composer=COMPOSERS[ensemble.composer] if isinstance(ensemble.composer, str) else ensemble.composer,
+        input=ensemble.default_input if input is None else input,
+        log=EventLog(run_id),
+        stream=stream,
+    )
 
 
 def _inputs(ensemble: Ensemble, input: Any, inputs: Mapping[str, Any] | None) -> dict[str, Any]:
