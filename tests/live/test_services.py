@@ -55,19 +55,18 @@ SERVICES: Mapping[str, Service] = {
 
 
 @pytest.mark.parametrize("name", SERVICES)
-@pytest.mark.parametrize("stream", [False, True], ids=["complete", "streamed"])
-async def test_a_service_answers(name: str, stream: bool) -> None:
+async def test_a_service_answers(name: str) -> None:
     service = SERVICES[name]
     missing = [variable for variable in service.variables if not os.environ.get(variable)]
     if missing:
         pytest.skip(f"{', '.join(missing)} not set")
     agent = Agent("a", model=service.model, prompt="Say: hello", params={service.limit: 10}, timeout=60)
     async with Runner() as runner:
-        run = await runner.run(agent, "hi", stream=stream)
+        run = await runner.run(agent, "hi", stream=True)
     assert run.ok, run.outcomes["a"].error
     reply = run.outcomes["a"].reply
     assert reply is not None
     assert reply.text or reply.reasoning
     assert reply.usage is not None
-    assert 0 < reply.usage.output_tokens <= 20
+    assert 0 < reply.usage.output_tokens <= 10
     assert reply.finish_reason in ("stop", "length")

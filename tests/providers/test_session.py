@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp.client_proto import ResponseHandler
 
 from loopback import Answer, Loopback
 from rawserver import OK, RawServer, answering, silent
@@ -102,6 +103,20 @@ async def test_calls_at_once_have_connections_of_their_own_without_a_limit(serve
     assert server.connections == 150
     await asyncio.gather(*(body_of(wire, server.url) for _ in range(150)))
     assert server.connections == 150
+
+
+async def test_small_pieces_are_sent_at_once(server: Loopback, wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    delays: list[int] = []
+    made = ResponseHandler.connection_made
+
+    def connection_made(self: ResponseHandler, transport: asyncio.BaseTransport) -> None:
+        made(self, transport)
+        connected = transport.get_extra_info("socket")
+        delays.append(connected.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+
+    monkeypatch.setattr(ResponseHandler, "connection_made", connection_made)
+    await body_of(wire, server.url)
+    assert [bool(delay) for delay in delays] == [True]
 
 
 async def test_cookies_are_not_kept(server: Loopback, wire: Wire) -> None:
