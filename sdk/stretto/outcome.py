@@ -4,17 +4,39 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
 from .attempt import Attempt, Wait
 from .errors import CallError, NoResult
 from .reply import Reply
 from .shapes import is_list, is_mapping
-from .timings import Timings
-from .usage import Usage
+from .timings import Timings, timings
+from .usage import Usage, added
 
 Status = Literal["ok", "failed", "timed_out", "cancelled", "skipped"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inner:
+    """What an agent ran within itself; the outcomes are its `children`.
+
+    Args:
+        kind: "ensemble", "dispatch", "loop" (its children are the rounds), "fan_out" (the instances).
+        ensemble: name of the ensemble; "" for a fan-out.
+        phases: names of its agents, by phase; () for a fan-out and a loop.
+        terminals: names of the agents that no other depends on, in file order.
+        excused: names of the agents that a guard skipped.
+        terminated: of a loop: "until" or "exhausted"; else "".
+    """
+
+    kind: Literal["ensemble", "dispatch", "loop", "fan_out"]
+    ensemble: str = ""
+    phases: tuple[tuple[str, ...], ...] = ()
+    terminals: tuple[str, ...] = ()
+    excused: tuple[str, ...] = ()
+    terminated: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +58,8 @@ class Outcome:
         usage: tokens of all attempts.
         cost: USD of all attempts; None when a part is unknown.
         timings: where the time went, in seconds.
-        children: outcomes within it.
+        children: outcomes within it: of fan-out instances, loop rounds, or a child ensemble's agents, in file order.
+        inner: what it ran within itself, None when it made a call of its own.
         started: seconds since the epoch: its phase began, or its dependencies ended.
         ended: seconds since the epoch.
         prompt_digest: SHA-256 of the messages that were sent, hexadecimal; "" when none were made.
@@ -57,6 +80,7 @@ class Outcome:
     cost: float | None = 0.0
     timings: Timings = Timings()
     children: tuple[Outcome, ...] = ()
+    inner: Inner | None = None
     started: float = 0.0
     ended: float = 0.0
     prompt_digest: str = ""
@@ -93,7 +117,28 @@ class Outcome:
         data["timings"] = {f.name: getattr(self.timings, f.name) for f in fields(self.timings)}
         data["messages"] = [dict(message) for message in self.messages]
         data["children"] = [child.to_dict() for child in self.children]
+        data["inner"] = None if self.inner is None else plain(asdict(self.inner))
         return data
+
+
+def within(outcomes: Iterable[Outcome]) -> list[Outcome]:
+    """Give outcomes with all that ran within them."""
+    found: list[Outcome] = []
+    left = list(outcomes)
+    while left:
+        outcome = left.pop()
+        found.append(outcome)
+        left.extend(outcome.children)
+    return found
+
+
+def summed(children: Sequence[Outcome], started: float, ended: float) -> tuple[Usage, float | None, Timings]:
+    """Give tokens and USD of all that ran within an agent, and where its own time went."""
+    leaves = within(children)
+    waits = [wait for leaf in leaves for wait in leaf.waits]
+    attempts = [attempt for leaf in leaves for attempt in leaf.attempts]
+    usage = sum((child.usage for child in children), Usage())
+    return usage, added([child.cost for child in children]), timings(started, ended, waits, attempts)
 
 
 def plain(value: Any) -> Any:

@@ -1,9 +1,10 @@
-"""Read `performance.yaml`: settings and prices that stand beside an ensemble."""
+"""Read settings and prices: `performance.yaml`, and the section `performance:` of llm-orc's `config.yaml`."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -15,76 +16,186 @@ from .yaml_text import Items, Place, Section, excerpt, kind_of, read_yaml
 
 NAME = "performance.yaml"
 MOST_ERRORS = 100  # that are said together
+# llm-orc's keys that are kept without effect, by section ("": at the top), and what stands for them here.
+WITHOUT_EFFECT: Mapping[str, Mapping[str, str]] = {
+    "": {
+        "streaming_enabled": "a run streams when it is started with stream=True, or shown with -v",
+        "script_cache": "a script runs each time",
+        "memory": "nothing is held back for lack of memory",
+        "timeout_seconds": "execution.default_timeout bounds each agent",
+    },
+    "execution": {
+        "streaming_enabled": "a run streams when it is started with stream=True, or shown with -v",
+        "monitoring_enabled": "spans and metrics are exported when OTEL_EXPORTER_OTLP_ENDPOINT is set",
+    },
+    "concurrency": {
+        "connection_pool": "connections are pooled without a bound, the layer concurrency_limit bounds the requests",
+        "request_timeout": "the layer timeout and each agent's timeout bound a request, connect_timeout of a provider"
+        " the connecting",
+    },
+}
+_ELSEWHERE = {
+    "limits": "limits cannot be read from this file yet: write them into the ensemble, such as"
+    " middleware: [{rate_limit: {requests: 60}}]",
+    "performance": "performance: is a section of config.yaml: write here what it holds, at the top",
+}
+_EMPTY = ": leave the key out, or give it content"
+_ALL = frozenset[str]().union(*SECTIONS.values())
+_PLAIN = re.compile(r"[0-9]{1,18}(\.[0-9]{1,18})?|true|false", re.IGNORECASE)
+_WHOLE = re.compile("[0-9]{1,18}")
+_FROM_TEXT = ("default_timeout", "max_ensemble_depth")  # llm-orc takes a number that is written as a text
+_COUNTS = ("max_concurrent_agents", "max_ensemble_depth")  # and one such as 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class Performance:
-    """What the file says.
+    """What such files say.
 
     Args:
-        settings: those that it gives.
+        settings: those that they give.
         prices: USD per million tokens by model pattern.
+        notes: what in them has no effect, with file and line.
     """
 
-    settings: Settings
-    prices: Mapping[str, Price]
+    settings: Settings = field(default_factory=Settings)
+    prices: Mapping[str, Price] = field(default_factory=dict[str, Price])
+    notes: tuple[str, ...] = ()
+
+    def over(self, other: Performance) -> Performance:
+        """Lay this over `other`: what is given here wins, setting by setting and pattern by pattern."""
+        prices = {**other.prices, **self.prices}
+        return Performance(self.settings.over(other.settings), prices, (*other.notes, *self.notes))
 
 
 def read_performance(path: str | Path) -> Performance:
-    """Read a file.
+    """Read a `performance.yaml`.
 
     Raises:
         ConfigError: with file, line and column; several together.
     """
     file, section = str(path), read_yaml(path)
     errors: list[ConfigError] = []
-    at = section.keys_at.get("prices", section.place)
-    prices = read_prices(section.pop("prices"), at, file, errors) if "prices" in section else {}
-    settings = read_settings(section, file, errors, in_sections=True)
+    reading = _Reading(file, errors, forgiving=False)
+    made = reading.performance(section)
     raise_all(errors)
-    return Performance(settings, prices)
+    return made
 
 
-def read_settings(section: Section, file: str, errors: list[ConfigError], *, in_sections: bool = False) -> Settings:
-    """Read settings, flat or under `execution:` and `concurrency:`; what is wrong is added to `errors`."""
-    settings, seen = Settings(), dict[str, Place]()
+def read_performance_section(config: Section, file: str, errors: list[ConfigError]) -> Performance:
+    """Read the section `performance:` of a `config.yaml`; what is wrong is added to `errors`.
 
-    def read(key: str, value: Any, place: Place) -> None:
-        nonlocal settings
-        if key in seen:
-            errors.append(_wrong(f"{key} is given twice: first in line {seen[key].line}", file, place, key))
+    It is llm-orc's file: what it ignores is ignored with a note, and a number that it takes in another form is one.
+    """
+    if "performance" not in config:
+        return Performance()
+    section = config["performance"]
+    if not isinstance(section, Section):
+        message = f"performance must hold settings, got {kind_of(section)}{_EMPTY if section is None else ''}"
+        errors.append(_wrong(message, file, config.keys_at["performance"], "performance"))
+        return Performance()
+    return _Reading(file, errors, forgiving=True).performance(section)
+
+
+def read_settings(section: Section, file: str, errors: list[ConfigError]) -> Settings:
+    """Read settings by their flat names; what is wrong is added to `errors`."""
+    reading = _Reading(file, errors, forgiving=False)
+    for key, value in section.items():
+        if not key.startswith("x-"):
+            reading.setting(key, value, section.keys_at[key])
+    return reading.settings
+
+
+class _Reading:
+    """One file: its settings are laid together, what is wrong or without effect is collected.
+
+    Args:
+        forgiving: whether what llm-orc ignores is ignored with a note.
+    """
+
+    def __init__(self, file: str, errors: list[ConfigError], *, forgiving: bool) -> None:
+        self.settings = Settings()
+        self._file = file
+        self._errors = errors
+        self._forgiving = forgiving
+        self._seen: dict[str, Place] = {}
+        self._notes: list[str] = []
+        self._idle: list[tuple[Place, str]] = []
+
+    def performance(self, section: Section) -> Performance:
+        prices: Mapping[str, Price] = {}
+        for key, value in section.items():
+            place = section.keys_at[key]
+            if key == "prices":
+                prices = read_prices(value, place, self._file, self._errors)
+            elif key in SECTIONS:
+                self._section(key, value, place)
+            else:
+                self._key(key, value, place, "")
+        if self._idle:
+            first = self._idle[0][0].line
+            said = "; ".join(f"{what}, line {place.line}" for place, what in self._idle)
+            self._notes.insert(0, f"{self._file}:{first}: kept without effect: {said}")
+        return Performance(self.settings, prices, tuple(self._notes))
+
+    def _section(self, name: str, value: Any, place: Place) -> None:
+        if not isinstance(value, Section):
+            message = f"{name} must hold settings, got {kind_of(value)}{_EMPTY if value is None else ''}"
+            self._errors.append(_wrong(message, self._file, place, name))
             return
-        seen[key] = place
+        for key, inner in value.items():
+            self._key(key, inner, value.keys_at[key], name)
+
+    def _key(self, key: str, value: Any, place: Place, section: str) -> None:
+        """Read a key of a section, or at the top: `section` is empty."""
+        idle = WITHOUT_EFFECT[section].get(key)
+        if key.startswith("x-"):
+            return
+        if idle is not None:
+            self._idle.append((place, f"{section}.{key} ({idle})" if section else f"{key} ({idle})"))
+        elif key in (SECTIONS[section] if section else _ALL):
+            self.setting(key, value, place)
+        else:
+            self._unknown(key, place, section)
+
+    def _unknown(self, key: str, place: Place, section: str) -> None:
+        names = SECTIONS[section] if section else {*_ALL, *SECTIONS, "prices"}
+        where = next((other for other, known in SECTIONS.items() if key in known), None)
+        nearest = None if where is not None else next(iter(get_close_matches(key, sorted(names), 1)), None)
+        message = f"{excerpt(key)} is not a setting{f' of {section}' if section else ''}"
+        if where is not None:
+            message += f": it belongs under {where}"
+        elif not section and key in _ELSEWHERE:
+            message, nearest = _ELSEWHERE[key], None
+        if self._forgiving:
+            said = ConfigError(message, nearest=nearest)
+            self._notes.append(f"{self._file}:{place.line}: {said}: it is ignored")
+        else:
+            self._errors.append(_wrong(message, self._file, place, key, nearest))
+
+    def setting(self, key: str, value: Any, place: Place) -> None:
+        if key in self._seen:
+            message = f"{key} is given twice: first in line {self._seen[key].line}"
+            self._errors.append(_wrong(message, self._file, place, key))
+            return
+        self._seen[key] = place
         try:
             if isinstance(value, (Section, Items)):
                 message = f"{key} must be a single value, got {kind_of(value)}"
                 raise ConfigError(message, key=key)  # not by Settings: it would repeat what it holds
-            settings = settings_from({key: value}).over(settings)
+            self.settings = settings_from({key: self._number(key, value, place)}).over(self.settings)
         except ConfigError as error:
-            errors.append(error.at(file=file, line=place.line, column=place.column))
+            quoted = isinstance(value, str) and _PLAIN.fullmatch(value) is not None
+            message = f"{error.message}: write it without quotes" if quoted else error.message
+            self._errors.append(_wrong(message, self._file, place, key, error.nearest))
 
-    for key, value in section.items():
-        place = section.keys_at[key]
-        if key.startswith("x-"):
-            continue
-        if not (in_sections and key in SECTIONS):
-            read(key, value, place)
-        elif not isinstance(value, Section):
-            errors.append(_wrong(f"{key} must hold settings, got {kind_of(value)}", file, place, key))
-        else:
-            for name, inner in value.items():
-                if name in SECTIONS[key]:
-                    read(name, inner, value.keys_at[name])
-                elif not name.startswith("x-"):
-                    errors.append(_misplaced(name, key, file, value.keys_at[name]))
-    return settings
-
-
-def _misplaced(name: str, section: str, file: str, place: Place) -> ConfigError:
-    where = next((other for other, names in SECTIONS.items() if name in names), None)
-    cure = f": it belongs under {where}" if where is not None else ""
-    nearest = None if where is not None else next(iter(get_close_matches(name, SECTIONS[section], 1)), None)
-    return _wrong(f"{excerpt(name)} is not a setting of {section}{cure}", file, place, name, nearest)
+    def _number(self, key: str, value: Any, place: Place) -> Any:
+        """Give a number that llm-orc takes in another form as one."""
+        if not self._forgiving:
+            return value
+        if key in _FROM_TEXT and isinstance(value, str) and _WHOLE.fullmatch(value):
+            self._notes.append(f"{self._file}:{place.line}: {key}: the text {value!r} is read as a number")
+            return int(value)
+        return int(value) if key in _COUNTS and isinstance(value, float) and value.is_integer() else value
 
 
 def read_prices(value: Any, place: Place, file: str, errors: list[ConfigError]) -> dict[str, Price]:

@@ -21,7 +21,8 @@ class Plan:
 
     Args:
         phases: one list of names per phase, agents in file order.
-        dependencies: for each agent the names that it waits for: `depends_on`, and what its `when` refers to.
+        dependencies: for each agent the names that it waits for: `depends_on`, and what its `when`, `fan_out` and
+            `dispatch` refer to.
         warnings: what runs, but probably not as meant.
     """
 
@@ -34,8 +35,13 @@ class Plan:
         return {name: number for number, phase in enumerate(self.phases) for name in phase}
 
 
-def plan(agents: Sequence[Agent], warnings: tuple[str, ...] = ()) -> Plan:
+def plan(agents: Sequence[Agent], warnings: tuple[str, ...] = (), *, compat: bool = False) -> Plan:
     """Divide agents into phases by dependency level, in file order within a phase.
+
+    Args:
+        agents: in file order.
+        warnings: for the plan.
+        compat: a `when` may name what is no agent: its agent is skipped, as in llm-orc.
 
     Raises:
         ConfigError: names a duplicate, an unknown dependency (with the nearest name), an agent that depends on
@@ -46,7 +52,7 @@ def plan(agents: Sequence[Agent], warnings: tuple[str, ...] = ()) -> Plan:
         if count > 1:
             raise ConfigError(f"{count} agents are named {name!r}: names must differ", agent=name, key="name")
     known = frozenset(names)
-    edges = {agent.name: _edges(agent, known, names) for agent in agents}
+    edges = {agent.name: _edges(agent, known, names, compat) for agent in agents}
     level: dict[str, int] = {}
     waiting = {name: len(before) for name, before in edges.items()}
     after: dict[str, list[str]] = {name: [] for name in names}
@@ -68,18 +74,19 @@ def plan(agents: Sequence[Agent], warnings: tuple[str, ...] = ()) -> Plan:
     return Plan(phases, edges, warnings)
 
 
-def _edges(agent: Agent, known: frozenset[str], names: Sequence[str]) -> tuple[str, ...]:
+def _edges(agent: Agent, known: frozenset[str], names: Sequence[str], compat: bool) -> tuple[str, ...]:
     edges = dict.fromkeys(agent.depends_on)
-    if agent.when is not None:
-        mark = marks.guard(agent.when, agent=agent.name).mark
+    for key, mark in _references(agent):
         try:
             name, _ = mark.resolve(known)
             if name == marks.DEPENDENCIES:
                 raise KeyError(name)
         except KeyError:
+            if compat and key == "when":
+                continue
             nearest = next(iter(get_close_matches(mark.text.partition(".")[0], names, 1)), None)
-            message = f"${{{mark.text}}} in when names no agent"
-            raise ConfigError(message, agent=agent.name, key="when", nearest=nearest) from None
+            message = f"${{{mark.text}}} in {key} names no agent"
+            raise ConfigError(message, agent=agent.name, key=key, nearest=nearest) from None
         if name != marks.INPUT:
             edges[name] = None
     for name in edges:
@@ -90,6 +97,19 @@ def _edges(agent: Agent, known: frozenset[str], names: Sequence[str]) -> tuple[s
             message = f"depends_on names {name!r}, which is no agent of this ensemble"
             raise ConfigError(message, agent=agent.name, key="depends_on", nearest=nearest)
     return tuple(edges)
+
+
+def _references(agent: Agent) -> list[tuple[str, marks.Mark]]:
+    """Give the marks, with their keys, of what an agent needs to know before it begins."""
+    found: list[tuple[str, marks.Mark]] = []
+    if agent.when is not None:
+        found.append(("when", marks.guard(agent.when, agent=agent.name).mark))
+    for key in ("fan_out", "dispatch"):
+        text: str | None = getattr(agent, key)
+        if text is not None:
+            within = (marks.ITEM, marks.INDEX) if key == "dispatch" and agent.fan_out is not None else ()
+            found.extend((key, part) for part in marks.marks_in(marks.read(text)) if part.head not in within)
+    return found
 
 
 def _cycle(left: list[str], edges: Mapping[str, tuple[str, ...]]) -> ConfigError:

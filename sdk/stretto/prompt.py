@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from . import marks
 from .errors import InvalidOutput
-from .inputs import Inputs, as_text
+from .inputs import Inputs, Item, as_text
+from .llm_orc_result import response
 
 if TYPE_CHECKING:
     from .agent import Agent
@@ -19,18 +22,35 @@ Composer = Callable[[Inputs], str]
 
 def blocks(inputs: Inputs) -> str:
     """Give a labelled block for the result of each dependency."""
-    return "\n\n".join(_block(outcome) for outcome in inputs.results.values())
+    return "\n\n".join(map(_block, inputs.results.values()))
 
 
 def _block(outcome: Outcome) -> str:
     if outcome.ok:
-        return f"Agent {outcome.agent}:\n{outcome.text}"
+        return f"Agent {outcome.agent}:\n{_result(outcome)}"
     why = outcome.error if outcome.error is not None else outcome.reason
     return f"Agent {outcome.agent} ({outcome.status}): {why}"
 
 
+def _result(outcome: Outcome) -> str:
+    """Give a result as text: of an ensemble a block for each terminal agent, of a fan-out one for each instance."""
+    inner = outcome.inner
+    if inner is None or not outcome.children:
+        return outcome.text
+    if inner.kind == "fan_out":
+        shown = [(f"[{number}]", child) for number, child in enumerate(outcome.children)]
+    elif inner.kind == "loop" or len(inner.terminals) < 2:
+        return outcome.text
+    else:
+        shown = [(child.agent, child) for child in outcome.children if child.agent in inner.terminals]
+    return "\n\n".join(f"{label}:\n{child.text if child.ok else child.reason}" for label, child in shown)
+
+
 def llm_orc(inputs: Inputs) -> str:
     """Compose as llm-orc labels it: the input alone, or the input and the results under their headings."""
+    if inputs.index is not None:
+        head = f"Processing chunk {inputs.index + 1} of {inputs.count}."
+        return f"{head}\n\nOriginal task: {inputs.text}\n\nChunk content:\n{as_text(inputs.item)}"
     if not inputs.results:
         return inputs.text
     return "\n\n".join(
@@ -44,14 +64,23 @@ def llm_orc(inputs: Inputs) -> str:
 
 
 def plain(inputs: Inputs) -> str:
-    """Compose the dependencies' blocks alone; without dependencies the input."""
+    """Compose the dependencies' blocks alone; without dependencies the input, in a fan-out the item."""
+    if inputs.index is not None:
+        return as_text(inputs.item)
     return blocks(inputs) if inputs.results else inputs.text
 
 
 COMPOSERS: Mapping[str, Composer] = {"llm_orc": llm_orc, "plain": plain}
 
 
-def compose(agent: Agent, given: Any, outcomes: Mapping[str, Outcome], composer: Composer, metadata: Any) -> Inputs:
+def compose(
+    agent: Agent,
+    given: Any,
+    outcomes: Mapping[str, Outcome],
+    composer: Composer,
+    metadata: Any,
+    item: Item | None = None,
+) -> Inputs:
     """Make an agent's `Inputs`: `text` is what it is asked.
 
     Args:
@@ -60,6 +89,7 @@ def compose(agent: Agent, given: Any, outcomes: Mapping[str, Outcome], composer:
         outcomes: of all agents that have ended, by name.
         composer: writes the text where the agent has no prompt.
         metadata: the run's.
+        item: of a fan-out instance.
 
     Raises:
         InvalidOutput: when a mark names a field that the value does not have.
@@ -67,8 +97,10 @@ def compose(agent: Agent, given: Any, outcomes: Mapping[str, Outcome], composer:
     """
     results = {name: outcomes[name] for name in agent.depends_on if name in outcomes}
     bare = Inputs(as_text(given), given, results, metadata, agent.name)
+    if item is not None:
+        bare = replace(bare, item=item.value, index=item.index, count=item.count)
     if isinstance(agent.prompt, str):
-        return replace(bare, text=_filled(agent.prompt, bare, outcomes))
+        return replace(bare, text=filled(agent.prompt, bare, outcomes))
     text = _text(composer(bare), "the composer")
     composed = bare if text is bare.text else replace(bare, text=text)
     return composed if agent.prompt is None else replace(composed, text=_text(agent.prompt(composed), "prompt"))
@@ -86,28 +118,97 @@ def system(agent: Agent, inputs: Inputs, outcomes: Mapping[str, Outcome]) -> str
     Raises:
         InvalidOutput: when a mark names a field that the value does not have.
     """
-    return None if agent.system_prompt is None else _filled(agent.system_prompt, inputs, outcomes)
+    return None if agent.system_prompt is None else filled(agent.system_prompt, inputs, outcomes)
 
 
-def _filled(text: str, inputs: Inputs, outcomes: Mapping[str, Outcome]) -> str:
+def data(agent: Agent, inputs: Inputs, outcomes: Mapping[str, Outcome]) -> Any:
+    """Give what a script or an ensemble gets: the prompt's value, the item, the input, or input and blocks as text.
+
+    Raises:
+        InvalidOutput: when a mark names a field that the value does not have, or an agent without result.
+    """
+    if isinstance(agent.prompt, str):
+        mark = marks.alone(marks.read(agent.prompt))
+        return inputs.text if mark is None else picked(mark, inputs, outcomes)
+    if agent.prompt is not None:
+        return inputs.text
+    if inputs.index is not None:
+        return inputs.item
+    if agent.script is not None or not inputs.results:
+        return inputs.input
+    return f"{as_text(inputs.input)}\n\n{blocks(inputs)}"
+
+
+def picked(mark: marks.Mark, inputs: Inputs, outcomes: Mapping[str, Outcome]) -> Any:
+    """Give the value that a mark stands for, as data.
+
+    Raises:
+        InvalidOutput: when the value has no such field, or the agent has no result: a sentence that says so is no data.
+    """
+    name, path = mark.resolve({*outcomes, *_bound(inputs)})
+    if name == marks.DEPENDENCIES:
+        return blocks(inputs)
+    if name in outcomes and name not in _bound(inputs) and not outcomes[name].ok:
+        raise InvalidOutput(f"${{{mark.text}}}: {name} has no result ({outcomes[name].status})")
+    return mark_value(name, path, inputs.input, outcomes, _bound(inputs))
+
+
+def check_picked(prompt: str, inputs: Inputs, outcomes: Mapping[str, Outcome]) -> None:
+    """Refuse a prompt that is one mark with a field of an agent without result: a sentence that says so is no input.
+
+    Raises:
+        InvalidOutput: names the agent.
+    """
+    mark = marks.alone(marks.read(prompt))
+    if mark is not None and "." in mark.text:
+        picked(mark, inputs, outcomes)
+
+
+def _bound(inputs: Inputs) -> dict[str, Any]:
+    return {} if inputs.index is None else {marks.ITEM: inputs.item, marks.INDEX: inputs.index}
+
+
+def filled(text: str, inputs: Inputs, outcomes: Mapping[str, Outcome]) -> str:
+    """Fill the marks of a text in.
+
+    Raises:
+        InvalidOutput: when a mark names a field that the value does not have.
+    """
     if "${" not in text:
         return text
+    bound = _bound(inputs)
 
     def value(name: str, path: tuple[str, ...]) -> str:
         if name == marks.DEPENDENCIES:
             return blocks(inputs)
-        return as_text(mark_value(name, path, inputs.input, outcomes))
+        return as_text(mark_value(name, path, inputs.input, outcomes, bound))
 
-    return marks.fill(marks.read(text), outcomes, value)
+    return marks.fill(marks.read(text), {*outcomes, *bound} if bound else outcomes, value)
 
 
-def mark_value(name: str, path: tuple[str, ...], given: Any, outcomes: Mapping[str, Outcome]) -> Any:
+def mark_value(
+    name: str,
+    path: tuple[str, ...],
+    given: Any,
+    outcomes: Mapping[str, Outcome],
+    bound: Mapping[str, Any] = MappingProxyType({}),
+) -> Any:
     """Give the value of a mark; an agent without result gives `[name: status, reason]`.
+
+    Args:
+        name: of what it stands for.
+        path: of fields.
+        given: the input.
+        outcomes: by agent name.
+        bound: what stands for something else here, such as `item`.
 
     Raises:
         InvalidOutput: when the value has no such field.
     """
-    if name == marks.INPUT:
+    outcome = None
+    if name in bound:
+        value = bound[name]
+    elif name == marks.INPUT:
         value = given
     else:
         outcome = outcomes[name]
@@ -117,4 +218,7 @@ def mark_value(name: str, path: tuple[str, ...], given: Any, outcomes: Mapping[s
     try:
         return marks.pick(value, path)
     except marks.MissingField as missing:
+        if outcome is not None and outcome.inner is not None:  # such as `${child.deliverable}`, `${loop.iterations}`
+            with suppress(marks.MissingField):
+                return marks.pick(response(outcome), path)
         raise InvalidOutput(f"${{{'.'.join((name, *path))}}}: {name} {missing}") from None

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from .address import check_base_url, forbidden, origin
-from .call import Endpoint
+from .call import Endpoint, Target
 from .errors import ConfigError
 from .secret import Redactor, Secret
 from .usage import Price, Usage
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from .agent import Agent
     from .contract import Next
+    from .substitute import Substitute
 
 # Found by module path, so that a provider and what it imports load when a model first needs it.
 OWN = {
@@ -225,6 +226,24 @@ class Routing:
             return endpoint
         except ConfigError as error:
             raise ConfigError(error.message, agent=agent.name, key=error.key, nearest=error.nearest) from None
+
+    def target(self, substitute: Substitute, *, key_needed: bool = True) -> Target:
+        """Complete a model that stands in for an agent's own: the address is its own, and so is the key.
+
+        Args:
+            substitute: the model, and where it is reached.
+            key_needed: as of `agent_endpoint`.
+
+        Raises:
+            ConfigError: as of `agent_endpoint`.
+        """
+        given = Endpoint(substitute.base_url) if substitute.base_url else None
+        model = self.named(substitute.model, substitute.base_url)
+        endpoint = self._endpoint(model, given, substitute.api_key_env, key_needed)
+        check = getattr(self.provider(model), "check", None)
+        if check is not None:
+            check(model, endpoint)
+        return Target(model, endpoint, substitute.params)
 
     def model(self, agent: Agent) -> str:
         """Give the model of an agent with its prefix."""

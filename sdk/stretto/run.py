@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from . import telemetry
 from .clock import now
-from .errors import StrettoError
+from .errors import NoResult, StrettoError
 from .events import AgentDelta, RunFinished
 from .gc_tuning import tuned_gc
-from .outcome import Outcome, plain, usage_dict
+from .outcome import Outcome, plain, usage_dict, within
 from .usage import Usage, added
 
 if TYPE_CHECKING:
@@ -184,9 +184,9 @@ class Run:
             if event.delta.text:
                 seen += len(event.delta.text)
                 yield event.delta.text
-        if not self[name].ok:
+        if name and not self[name].ok:
             self[name].output  # noqa: B018 - raises
-        if not seen and self[name].text:
+        if name and not seen and self[name].text:
             yield self[name].text
 
     @property
@@ -224,8 +224,7 @@ class Run:
         return tuple(outcome for outcome in self._in_order() if outcome.status == "skipped")
 
     def _in_order(self) -> list[Outcome]:
-        known = self._drive.outcomes
-        return [known[agent.name] for agent in self.ensemble.agents if agent.name in known]
+        return list(self._drive.in_order())
 
     @property
     def terminal(self) -> Outcome | None:
@@ -234,8 +233,7 @@ class Run:
 
     @property
     def _terminal(self) -> str:
-        needed = {name for before in self._drive.plan.dependencies.values() for name in before}
-        return next(agent.name for agent in reversed(self.ensemble.agents) if agent.name not in needed)
+        return self._drive.last or ""
 
     @property
     def output(self) -> Any:
@@ -243,8 +241,11 @@ class Run:
 
         Raises:
             BaseException: that agent's error, when it has no result.
+            NoResult: when the ensemble has no agents.
             KeyError: before its end.
         """
+        if not self.ensemble.agents:
+            raise NoResult(self.ensemble.name, "skipped", "the ensemble has no agents")
         return self[self._terminal].output
 
     @property
@@ -260,7 +261,7 @@ class Run:
     @property
     def known_cost(self) -> float:
         """USD of what is known; attempts of unknown cost count nothing."""
-        attempts = (attempt for outcome in self._drive.outcomes.values() for attempt in outcome.attempts)
+        attempts = (attempt for outcome in within(self._drive.outcomes.values()) for attempt in outcome.attempts)
         costs = (a.cost if a.estimate is None else a.estimate[1] for a in attempts)
         return sum(cost for cost in costs if cost is not None)
 

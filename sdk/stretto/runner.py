@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from . import stack as layers
 from . import telemetry
 from .agent import Agent
+from .description import describe
 from .drive import Drive
 from .ensemble import Ensemble
 from .errors import ConfigError
@@ -20,11 +21,11 @@ from .event_log import EventLog
 from .inputs import check_input
 from .lifetimes import Lifetimes
 from .per_loop import PerLoop
-from .prompt import COMPOSERS
 from .routing import Routing
 from .run import Run
 from .settings import Settings, check_seconds
 from .shapes import is_mapping
+from .staging import Staging, every
 from .sync import waited_for
 from .usage import Price
 from .work import Desk
@@ -32,8 +33,8 @@ from .work import Desk
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from .call import Kind
     from .contract import Middleware, Next
+    from .staging import Stage
 
 # Layers and providers may be shared by runners, so what is open is counted in one place.
 _LIFETIMES = Lifetimes()
@@ -47,6 +48,7 @@ class Runner:
         providers: by model prefix; "*" is every prefix that neither this mapping nor stretto names.
         settings: laid over the ensemble's.
         trusted_origins: addresses that keys of the environment may go to.
+        allow_scripts: whether agents may start scripts; no file can say so.
         prices: USD per million tokens by model pattern.
         capture_content: True puts prompts and replies into spans, False never does.
             None: as `OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT` says.
@@ -62,11 +64,15 @@ class Runner:
         providers: Mapping[str, Next] | None = None,
         settings: Settings | None = None,
         trusted_origins: Sequence[str] = (),
+        allow_scripts: bool = False,
         prices: Mapping[str, Price] | None = None,
         capture_content: bool | None = None,
     ) -> None:
         self._stack = layers.checked(layers.default_stack() if middleware is None else middleware)
         _check_types(providers, settings, prices, capture_content)
+        if not isinstance(allow_scripts, bool):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ConfigError(f"allow_scripts must be True or False, got {allow_scripts!r}", key="allow_scripts")
+        self._allow_scripts = allow_scripts
         self._settings = settings if settings is not None else Settings()
         captured = telemetry.captures_content(os.environ) if capture_content is None else capture_content
         self._routing = Routing(providers, trusted_origins, prices, os.environ, captured)
@@ -99,27 +105,20 @@ class Runner:
         """
         asyncio.get_running_loop()
         ensemble = _ensemble(work)
-        plan = ensemble.plan()
-        settings = self._merged(ensemble, timeout)
         if metadata is not None and not is_mapping(metadata):
             raise ConfigError(f"metadata must be a mapping, got {metadata!r}", key="metadata")
-        routing = self._routing.over(ensemble.prices)
-        stacks = self._stacks(ensemble)
-        endpoints = {agent.name: routing.agent_endpoint(agent) for agent in ensemble.agents if agent.model}
-        providers = _providers(ensemble, stacks, routing)
+        check_seconds("timeout", timeout)
+        staging = self._staging(ensemble, timeout)
+        stage = staging.stage(ensemble, self._stack)
         if open_here := self._held.get():
-            _LIFETIMES.reserve(providers, open_here[0])
+            _LIFETIMES.reserve(staging.providers(stage), open_here[0])
         drive = Drive(
-            ensemble,
-            plan,
-            settings,
-            _desk(ensemble, routing, input, metadata, stream=stream),
+            stage,
+            _desk(stage, staging.routing, input, metadata, stream=stream),
             inputs=_inputs(ensemble, input, inputs),
-            endpoints=endpoints,
-            pipelines=_pipelines(ensemble, stacks),
             lifetimes=_LIFETIMES,
-            held=_held(stacks, providers),
-            warnings=(*plan.warnings, *_unbounded(ensemble, stacks, settings), *_unasked(ensemble, input, inputs)),
+            held=staging.held(stage),
+            warnings=(*_warnings(stage), *_unasked(ensemble, input, inputs)),
         )
         run = Run(drive, tuple(layers.names(self._stack)))
         runs = self._runs.get()
@@ -127,52 +126,28 @@ class Runner:
         run.on_end(runs.discard)
         return run
 
-    def _merged(self, ensemble: Ensemble, timeout: float | None) -> Settings:
-        check_seconds("timeout", timeout)
-        settings = self._settings.over(ensemble.settings)
-        if timeout is not None:
-            settings = Settings(run_timeout=timeout).over(settings)
-        if ensemble.schedule == "ready" and settings.phase_timeout is not None:
-            raise ConfigError("phase_timeout needs schedule='phases': with 'ready' a phase has no end of its own")
-        return settings
+    def _staging(self, ensemble: Ensemble, timeout: float | None = None, *, planning: bool = False) -> Staging:
+        settings = self._settings if timeout is None else Settings(run_timeout=timeout).over(self._settings)
+        routing = self._routing.over(ensemble.prices)
+        return Staging(routing, settings, os.environ, self._allow_scripts, planning)
 
     def describe(self, work: Ensemble | Agent) -> dict[str, Any]:
         """Say what a run would do, as plain data: phases, agents with host and key, layers, settings, warnings.
 
-        Nothing is called, and no key is needed.
+        Nothing is called, and no key is needed. What runs within an agent stands under its `ensemble`.
 
         Raises:
-            ConfigError: for whatever a run would refuse, missing keys excepted.
+            ConfigError: for whatever a run would refuse, missing keys and scripts that are not allowed excepted.
         """
         ensemble = _ensemble(work)
-        made, routing = ensemble.plan(), self._routing.over(ensemble.prices)
-        settings, stacks = self._settings.over(ensemble.settings), self._stacks(ensemble)
-        phase_of = made.phase_of()
+        staging = self._staging(ensemble, planning=True)
+        stage = staging.stage(ensemble, self._stack)
         return {
-            "ensemble": ensemble.name,
-            "schedule": ensemble.schedule,
-            "phases": made.phases,
-            "agents": [
-                {
-                    "name": agent.name,
-                    "phase": phase_of[agent.name],
-                    "model": routing.model(agent) if agent.model else None,
-                    "depends_on": list(made.dependencies[agent.name]),
-                    "timeout": settings.default_timeout if agent.timeout is None else agent.timeout,
-                    "host": routing.host(agent),
-                    "key": routing.key_name(agent),
-                    "middleware": layers.names(stacks[agent.name]),
-                }
-                for agent in ensemble.agents
-            ],
+            **describe(stage, staging.routing),
             "middleware": layers.names(layers.merge(self._stack, ensemble.middleware)),
-            "settings": settings.to_dict(),
-            "warnings": [*made.warnings, *_unbounded(ensemble, stacks, settings)],
+            "settings": stage.settings.to_dict(),
+            "warnings": list(_warnings(stage)),
         }
-
-    def _stacks(self, ensemble: Ensemble) -> dict[str, layers.Stack]:
-        base = layers.merge(self._stack, ensemble.middleware)
-        return {a.name: layers.merge(base, a.middleware) if a.middleware else base for a in ensemble.agents}
 
     async def run(
         self,
@@ -263,17 +238,15 @@ def _ensemble(work: Ensemble | Agent) -> Ensemble:
     raise ConfigError(f"a runner runs an Ensemble or an Agent, got {type(work).__name__}")
 
 
-def _desk(
-    ensemble: Ensemble, routing: Routing, input: Any, metadata: Mapping[str, Any] | None, *, stream: bool
-) -> Desk:
+def _desk(stage: Stage, routing: Routing, input: Any, metadata: Mapping[str, Any] | None, *, stream: bool) -> Desk:
     run_id = secrets.token_hex(8)
     return Desk(
         run_id=run_id,
-        ensemble=ensemble.name,
+        ensemble=stage.ensemble.name,
         metadata=MappingProxyType(dict(metadata or {})),
         services=routing,
-        composer=COMPOSERS[ensemble.composer] if isinstance(ensemble.composer, str) else ensemble.composer,
-        input=ensemble.default_input if input is None else input,
+        composer=stage.composer,
+        input=stage.ensemble.default_input if input is None else input,
         log=EventLog(run_id),
         stream=stream,
     )
@@ -292,39 +265,28 @@ def _inputs(ensemble: Ensemble, input: Any, inputs: Mapping[str, Any] | None) ->
     return {name: given.get(name, shared) for name in names}
 
 
-def _pipelines(ensemble: Ensemble, stacks: Mapping[str, layers.Stack]) -> dict[str, Next]:
-    made: dict[tuple[int, Kind], Next] = {}
-    pipelines: dict[str, Next] = {}
-    for agent in ensemble.agents:
-        kind: Kind = "llm" if agent.function is None else "function"
-        stack = stacks[agent.name]
-        key = (id(stack), kind)
-        if key not in made:
-            made[key] = layers.chain(stack, kind)
-        pipelines[agent.name] = made[key]
-    return pipelines
+def _warnings(stage: Stage) -> tuple[str, ...]:
+    """Give what the plans and stacks of a stage and of all within it warn of."""
+    return tuple(
+        dict.fromkeys(
+            warning for one in every(stage) for warning in (*one.plan.warnings, *_script_notes(one), *_unbounded(one))
+        )
+    )
 
 
-def _providers(ensemble: Ensemble, stacks: Mapping[str, layers.Stack], routing: Routing) -> list[Next]:
-    models = dict.fromkeys(routing.model(agent) for agent in ensemble.agents if agent.model)
-    for layer in _held(stacks, ()):
-        models.update(dict.fromkeys(getattr(layer, "models", ()) or ()))
-    return [routing.provider(model) for model in models]
+def _script_notes(stage: Stage) -> tuple[str, ...]:
+    return tuple(f"agent {name!r}: {script.note}" for name, script in stage.scripts.items() if script.note)
 
 
-def _held(stacks: Mapping[str, layers.Stack], providers: Sequence[Next]) -> list[Any]:
-    different = {id(stack): stack for stack in stacks.values()}.values()
-    things = [*(layer for stack in different for layer in stack), *providers]
-    return list({id(thing): thing for thing in things}.values())
-
-
-def _unbounded(ensemble: Ensemble, stacks: Mapping[str, layers.Stack], settings: Settings) -> tuple[str, ...]:
+def _unbounded(stage: Stage) -> tuple[str, ...]:
+    settings = stage.settings
     if settings.run_timeout is not None or settings.phase_timeout is not None:
         return ()
     return tuple(
         f"agent {agent.name!r}: nothing bounds an attempt that could be retried: give a timeout, or Timeout(total)"
-        for agent in ensemble.agents
-        if layers.unbounded(stacks[agent.name], agent.timeout or settings.default_timeout)
+        for agent in stage.agents
+        if agent.name in stage.pipelines
+        and layers.unbounded(stage.stacks[agent.name], agent.timeout or settings.default_timeout)
     )
 
 

@@ -14,6 +14,7 @@ class _Given(TypedDict, total=False):
     default_timeout: float | None
     phase_timeout: float | None
     run_timeout: float | None
+    max_ensemble_depth: int
     max_concurrent_agents: int
     enable_parallel_execution: bool
     cancel_grace: float
@@ -24,6 +25,7 @@ _DEFAULTS: dict[str, Any] = {
     "default_timeout": 60,
     "phase_timeout": None,
     "run_timeout": None,
+    "max_ensemble_depth": 5,
     "max_concurrent_agents": 100,
     "enable_parallel_execution": True,
     "cancel_grace": 1,
@@ -36,6 +38,7 @@ SECTIONS = {
         "default_timeout",
         "phase_timeout",
         "run_timeout",
+        "max_ensemble_depth",
         "cancel_grace",
         "tune_gc",
         "enable_parallel_execution",
@@ -51,6 +54,7 @@ class Settings:
         default_timeout: seconds above 0 for an agent that names none; default 60. None: no bound.
         phase_timeout: seconds above 0 for each phase; default None, no bound.
         run_timeout: seconds above 0 for the run; default None, no bound.
+        max_ensemble_depth: ensembles nested below the run's own, 1 or more; default 5. More than 50 is as 50.
         max_concurrent_agents: agents at work at once in one run, 0 or more; 0: no limit; default 100.
         enable_parallel_execution: False runs one agent at a time, in file order within phases; default True.
         cancel_grace: seconds, 0 or more, that a stopped agent has to end before it is abandoned; default 1.
@@ -68,6 +72,7 @@ class Settings:
     default_timeout: float | None
     phase_timeout: float | None
     run_timeout: float | None
+    max_ensemble_depth: int
     max_concurrent_agents: int
     enable_parallel_execution: bool
     cancel_grace: float
@@ -147,6 +152,8 @@ def _check(name: str, value: Any) -> None:
         check_seconds(f"Settings.{name}", value)
     elif name == "cancel_grace" and not (_number(value) and 0 <= value < math.inf):
         raise ConfigError(f"Settings.{name} must be seconds, 0 or more, got {value!r}", key=name)
+    elif name == "max_ensemble_depth" and not (isinstance(value, int) and _number(value) and value >= 1):
+        raise ConfigError(f"Settings.{name} must be a whole number, 1 or more, got {value!r}", key=name)
     elif name == "max_concurrent_agents" and not (isinstance(value, int) and _number(value) and value >= 0):
         raise ConfigError(f"Settings.{name} must be a whole number, 0 or more (0: no limit), got {value!r}", key=name)
     elif isinstance(_DEFAULTS[name], bool) and not isinstance(value, bool):

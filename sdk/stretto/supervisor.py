@@ -18,7 +18,7 @@ from .attempt import Record
 from .clock import now
 from .deadline import AgentClock
 from .errors import CallError, CallTimeout, DeadlineExceeded
-from .outcome import Outcome, Status
+from .outcome import Outcome, Status, summed
 from .timings import Timings, timings
 from .usage import Usage
 
@@ -59,13 +59,15 @@ class Supervisor:
     __slots__ = (
         "_clock_timer",
         "_ended",
-        "_grace",
         "_grace_timer",
+        "_stop_inner",
         "agent",
+        "children",
         "clean",
         "clock",
         "future",
         "gave_back",
+        "grace",
         "over",
         "phase",
         "placed",
@@ -96,7 +98,9 @@ class Supervisor:
         self.clean: Callable[[str], str] = str  # takes keys out of what is reported
         self.prompt_digest = ""
         self.span: Any = None
-        self._grace = grace
+        self.grace = grace
+        self.children: Callable[[], tuple[Outcome, ...]] = tuple  # the outcomes of what it runs within itself
+        self._stop_inner: Callable[[Stop], None] | None = None
         self._ended = ended
         self._clock_timer: asyncio.TimerHandle | None = None
         self._grace_timer: asyncio.TimerHandle | None = None
@@ -138,12 +142,21 @@ class Supervisor:
         if self.task is None:
             self.end(self.outcome_of(asyncio.CancelledError()))
             return
+        if self._stop_inner is not None:  # first: their grace is over before this one's
+            self._stop_inner(stop)
         self.task.cancel()
-        self._grace_timer = asyncio.get_running_loop().call_later(self._grace, self._abandon)
+        self._grace_timer = asyncio.get_running_loop().call_later(self.grace, self._abandon)
+
+    def runs(self, children: Callable[[], tuple[Outcome, ...]], stop: Callable[[Stop], None]) -> None:
+        """Take note of what it runs within itself: how to get its outcomes, and how to stop it."""
+        self.children = children
+        self._stop_inner = stop
+        if self.stopped is not None:
+            stop(self.stopped)
 
     def _abandon(self) -> None:
         assert self.stopped is not None
-        reason = f"{self.stopped.reason}; it did not end within {self._grace:g} s and was abandoned"
+        reason = f"{self.stopped.reason}; it did not end within {self.grace:g} s and was abandoned"
         self.end(self.outcome(self.stopped.status, reason=reason, error=self.stopped.error))
 
     def _arm(self, ends: float | None) -> None:
@@ -213,8 +226,12 @@ class Supervisor:
             messages = ({"role": "assistant", "content": text},) if text else ()
         record = self.record
         attempts, waits = tuple(record.attempts), tuple(record.waits)
+        children = self.children()
         try:
-            usage, cost, divided = record.usage, record.cost, timings(self.started, ended, waits, attempts)
+            if children:
+                usage, cost, divided = summed(children, self.started, ended)
+            else:
+                usage, cost, divided = record.usage, record.cost, timings(self.started, ended, waits, attempts)
         except Exception:  # noqa: BLE001 - somebody wrote into it what does not add up; the outcome must exist
             _log.exception("the ledger of agent %r cannot be read", self.agent.name)
             usage, cost, divided = Usage(), None, Timings()
@@ -229,6 +246,7 @@ class Supervisor:
             usage=usage,
             cost=cost,
             timings=divided,
+            children=children,
             started=self.started,
             ended=ended,
             prompt_digest=self.prompt_digest,

@@ -30,7 +30,9 @@ class Verdict(NamedTuple):
     error: InvalidOutput | None = None
 
 
-def judge(agent: Agent, given: Any, outcomes: Mapping[str, Outcome], excused: Collection[str]) -> Verdict | None:
+def judge(
+    agent: Agent, given: Any, outcomes: Mapping[str, Outcome], excused: Collection[str], *, compat: bool = False
+) -> Verdict | None:
     """Give None when the agent gets to work.
 
     Args:
@@ -38,20 +40,28 @@ def judge(agent: Agent, given: Any, outcomes: Mapping[str, Outcome], excused: Co
         given: its input.
         outcomes: of all agents that have ended, by name.
         excused: those of them that a guard skipped, directly or by their dependencies.
+        compat: a guard that cannot be read skips its agent, as in llm-orc.
     """
     before = [outcomes[name] for name in agent.depends_on]
     if before and agent.on_dependency_failure != "run" and not any(outcome.ok for outcome in before):
         named = ", ".join(f"{outcome.agent} ({outcome.status})" for outcome in before)
         all_excused = all(outcome.agent in excused for outcome in before)
         return Verdict("skipped", f"no dependency succeeded: {named}", all_excused)
-    return None if agent.when is None else _guarded(agent, agent.when, given, outcomes, excused)
+    if agent.when is None:
+        return None
+    verdict = _guarded(agent, agent.when, given, outcomes, excused)
+    unreadable = verdict is not None and verdict.error is not None
+    return Verdict("skipped", verdict.reason, True) if compat and unreadable and verdict is not None else verdict
 
 
 def _guarded(
     agent: Agent, when: str, given: Any, outcomes: Mapping[str, Outcome], excused: Collection[str]
 ) -> Verdict | None:
     guard = marks.guard(when, agent=agent.name)
-    name, path = guard.mark.resolve({marks.INPUT, *outcomes})
+    try:
+        name, path = guard.mark.resolve({marks.INPUT, *outcomes})
+    except KeyError:  # the plan lets only llm-orc's files through
+        return Verdict("skipped", f"when {when}: {guard.mark.head} is no agent", True)
     if name != marks.INPUT and not outcomes[name].ok:
         return Verdict("skipped", f"when {when}: {name} has no result", name in excused)
     try:

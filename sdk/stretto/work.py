@@ -13,19 +13,23 @@ from typing import TYPE_CHECKING, Any
 
 from . import telemetry
 from .call import Call, Endpoint, Services
+from .script_input import Given
+from .script_work import ScriptWork
 from .event_log import EventLog
-from .inputs import Inputs, as_text, chat_messages
+from .inputs import Inputs, Item, as_text, chat_messages
 from .outcome import Outcome, plain
 from .params import CALL_FIELDS
-from .prompt import Composer, compose, system
+from .prompt import Composer, check_picked, compose, data, system
 from .reply import Delta, Reply
 from .thread import in_thread
 
 if TYPE_CHECKING:
     from .agent import Agent
-    from .contract import Next
+    from .call import Kind, Work
+    from .staging import Stage
     from .supervisor import Supervisor
 
+_NOWHERE = Endpoint()
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -102,23 +106,35 @@ class Sink:
             self._take(Delta(tool_call=call))
 
 
-async def work(
-    desk: Desk,
-    supervisor: Supervisor,
-    pipeline: Next,
-    given: Any,
-    outcomes: Mapping[str, Outcome],
-    endpoint: Endpoint,
-    deadline: float | None,
-) -> Outcome:
-    """Do the work of one agent, from its inputs to its outcome.
+@dataclass(frozen=True, slots=True, eq=False)
+class Task:
+    """What one agent has to work on.
+
+    Args:
+        given: the run's input, or the agent's own.
+        outcomes: that it may see, by name.
+        deadline: loop time; None: no bound.
+        item: of a fan-out instance.
+    """
+
+    given: Any
+    outcomes: Mapping[str, Outcome]
+    deadline: float | None
+    item: Item | None
+
+
+async def work(desk: Desk, stage: Stage, supervisor: Supervisor, task: Task) -> Outcome:
+    """Do the work of one agent that makes a call, from its inputs to its outcome.
 
     Raises:
         BaseException: whatever ended it; the supervisor makes an outcome of it.
     """
-    agent = supervisor.agent
-    inputs = compose(agent, given, outcomes, desk.composer, desk.metadata)
-    messages = chat_messages(given, inputs.text, system(agent, inputs, outcomes))
+    agent, given, outcomes = supervisor.agent, task.given, task.outcomes
+    inputs = compose(agent, given, outcomes, desk.composer, desk.metadata, task.item)
+    if stage.ensemble.strictness == "compat" and isinstance(agent.prompt, str):
+        check_picked(agent.prompt, inputs, outcomes)
+    llm = agent.model is not None
+    messages = chat_messages(given, inputs.text, system(agent, inputs, outcomes) if llm else None)
     supervisor.prompt_digest = digest(messages)
     if supervisor.span is not None:
         telemetry.capture(supervisor.span, desk.services, telemetry.INPUT_VALUE, inputs.text)
@@ -126,16 +142,16 @@ async def work(
     if desk.stream if agent.stream is None else agent.stream:
         sink = Sink(desk.log, supervisor)
         supervisor.seen = sink.seen
-    call = _call(desk, agent, supervisor, messages, inputs, endpoint, deadline, sink)
-    reply = await pipeline(call)
+    call = _call(desk, stage, supervisor, task, messages, inputs, sink)
+    reply = await stage.pipelines[agent.name](call)
     if not isinstance(reply, Reply):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(
             f"a layer gave a {type(reply).__name__} instead of a Reply: does it return what call_next gave?"
         )
     if sink is not None:
         sink.complete(reply)
-    value = reply.text if agent.function is None or (reply.raw is None and reply.text) else reply.raw
-    messages_added = (reply.message,) if agent.function is None else _said(reply.text)
+    value = reply.text if llm or (reply.raw is None and reply.text) else reply.raw
+    messages_added = (reply.message,) if llm else _said(reply.text)
     return supervisor.outcome("ok", value=value, text=reply.text, reply=reply, messages=messages_added)
 
 
@@ -145,37 +161,47 @@ def _said(text: str) -> tuple[dict[str, Any], ...]:
 
 def _call(
     desk: Desk,
-    agent: Agent,
+    stage: Stage,
     supervisor: Supervisor,
+    task: Task,
     messages: tuple[Mapping[str, Any], ...],
     inputs: Inputs,
-    endpoint: Endpoint,
-    deadline: float | None,
     sink: Sink | None,
 ) -> Call:
+    agent = supervisor.agent
+    name, endpoint = agent.name, stage.endpoints.get(agent.name, _NOWHERE)
+    kind: Kind = "llm" if agent.model is not None else "function" if agent.function is not None else "script"
     params = agent.params or _NOTHING
     headers, body = params.get("extra_headers", _NOTHING), params.get("extra_body", _NOTHING)
     if headers or body:
         params = MappingProxyType({key: value for key, value in params.items() if key not in CALL_FIELDS})
     return Call(
-        agent=agent.name,
+        agent=name,
         ensemble=desk.ensemble,
         run_id=desk.run_id,
-        kind="llm" if agent.function is None else "function",
+        kind=kind,
         model="" if agent.model is None else desk.services.named(agent.model, endpoint.base_url),
         messages=messages,
         params=params,
         extra_headers=headers,
         extra_body=body,
         endpoint=endpoint,
+        fallback=stage.targets.get(name, ()),
         metadata=desk.metadata,
         emit=sink,
-        deadline=deadline,
+        deadline=task.deadline,
         record=supervisor.record,
         services=desk.services,
         clock=supervisor.clock,
-        work=None if agent.function is None else FunctionWork(agent.function, inputs),
+        work=None if kind == "llm" else _own_work(stage, agent, inputs, task.outcomes),
     )
+
+
+def _own_work(stage: Stage, agent: Agent, inputs: Inputs, outcomes: Mapping[str, Outcome]) -> Work:
+    if agent.script is None:
+        return FunctionWork(agent.function, inputs)
+    given = Given(agent, inputs, data(agent, inputs, outcomes), stage.ensemble.strictness)
+    return ScriptWork(stage.scripts[agent.name], given, stage.environ)
 
 
 def digest(messages: tuple[Mapping[str, Any], ...]) -> str:

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from stretto.address import check_base_url
-from stretto.agent import AGENT_KEYS, Agent, check_agent_name
+from stretto.agent import AGENT_KEYS, Agent
+from stretto.agent_rules import check_agent_name
 from stretto.errors import ConfigError
 from stretto.secret import Secret
 from stretto.testing import Answers

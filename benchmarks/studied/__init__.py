@@ -1,0 +1,1 @@
+"""The parts of the study: what is measured, how, and what is made of it."""

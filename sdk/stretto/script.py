@@ -1,0 +1,174 @@
+"""Find the script that an agent names, and say how it is started."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from .errors import ConfigError
+from .lookup import project, tiers
+
+# Programs by suffix, the first that is there; other files are programs themselves.
+_INTERPRETERS = {".py": (sys.executable or "python3",), ".sh": ("bash", "sh"), ".js": ("node",), ".rb": ("ruby",)}
+_SHELLS = ("bash", "sh")
+_PATH_LENGTH = 4096  # a longer text is no path
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A script that was found.
+
+    Args:
+        argv: the program and its arguments; () when it cannot be started: `note` says why.
+        folder: its working folder: of the ensemble's file; in compat the project.
+        inline: whether `argv` is a shell with the agent's own text; else a file is run.
+        note: what is probably not as meant; "" for nothing.
+    """
+
+    argv: tuple[str, ...]
+    folder: Path
+    inline: bool = False
+    note: str = ""
+
+
+def find_script(
+    text: str, *, agent: str, source: str | None, strictness: Literal["strict", "compat"], path: str | None = None
+) -> Script:
+    """Find a script: a file beside the ensemble or in the project; in compat where llm-orc looks, else it is shell text.
+
+    Args:
+        text: what the agent's `script` says.
+        agent: its name, for errors.
+        source: the ensemble's file. None: the working folder stands for its folder.
+        strictness: "compat": `.llm-orc/scripts`, `.llm-orc`, the project, the library, the global folder, then beside
+            the ensemble; what is no file there, and does not look like one, is run by a shell.
+        path: `PATH` to look for interpreters in. None: this process's.
+
+    Raises:
+        ConfigError: it leaves the project; strict also: nothing is there (with the nearest name), it may not be
+            executed, or its interpreter is missing. In compat that is a `note`, and the agent fails without a process.
+    """
+    beside = Path(source).absolute().parent if source is not None else Path.cwd()
+    if strictness == "strict":
+        return _strict(text, beside, path, agent)
+    folder, places = _project(beside), _theirs(beside)
+    word = len(text.split()) == 1
+    if word and not _like_a_path(text):
+        return _inline(text, folder, path)  # a word alone is a command for llm-orc, whatever files there are
+    file = _file(text, places, agent, path_meant=word)
+    if file is not None:
+        return _started(file, folder, path)
+    if word and _like_a_file(text):
+        looked = ", ".join(dict.fromkeys(str(place.folder) for place in places))
+        return Script((), folder, note=f"script {text!r} was not found in {looked}")
+    return _inline(text, folder, path)
+
+
+def _strict(text: str, beside: Path, path: str | None, agent: str) -> Script:
+    places = _ours(beside)
+    file = _file(text, places, agent, path_meant=True)
+    if file is None:
+        message = f"script {text!r} is no file beside the ensemble or in its project; what a shell shall do goes into one"
+        raise ConfigError(message, agent=agent, key="script", nearest=_nearest(text, places))
+    script = _started(file, beside, path)
+    if script.note:
+        raise ConfigError(script.note, agent=agent, key="script")
+    return script
+
+
+class _Place(NamedTuple):
+    """Where a path may begin, and the folder that it must not leave."""
+
+    folder: Path
+    top: Path
+
+
+def _outer(beside: Path) -> Path | None:
+    """Give the library's or global folder when an ensemble stands in it: it has no project of its own."""
+    return next((t.folder for t in tiers(beside) if t.name != "local" and beside.is_relative_to(t.folder)), None)
+
+
+def _project(beside: Path) -> Path:
+    return project(beside if _outer(beside) is None else Path.cwd())
+
+
+def _ours(beside: Path) -> list[_Place]:
+    top = _outer(beside) or project(beside)
+    return [_Place(beside, top), _Place(top, top)]
+
+
+def _theirs(beside: Path) -> list[_Place]:
+    places: list[_Place] = []
+    for tier in reversed(tiers(beside)):  # nearest first
+        local = tier.name == "local"
+        top = tier.folder.parent if local else tier.folder
+        places += [_Place(tier.folder / "scripts", top), _Place(tier.folder, top), *([_Place(top, top)] * local)]
+    here = project(Path.cwd())
+    return [*places, *_ours(beside), _Place(here, here)]
+
+
+def _like_a_path(text: str) -> bool:
+    return "/" in text or Path(text).suffix != ""
+
+
+def _like_a_file(text: str) -> bool:
+    return "/" in text or Path(text).suffix.lower() in _INTERPRETERS
+
+
+def _file(text: str, places: Sequence[_Place], agent: str, *, path_meant: bool) -> Path | None:
+    """Give the file that a path names, without links.
+
+    Raises:
+        ConfigError: when the path leaves the project; with `path_meant` also when nothing is there.
+    """
+    if not text.strip() or len(text) > _PATH_LENGTH or "\n" in text or "\0" in text:
+        return None
+    inside, outside = list[Path](), list[Path]()
+    for place in places:
+        real = Path(os.path.realpath(place.folder / text))
+        (inside if real.is_relative_to(os.path.realpath(place.top)) else outside).append(real)
+    found = next(filter(os.path.isfile, inside), None)
+    if found is None and (any(map(os.path.isfile, outside)) or (path_meant and not inside)):
+        message = f"script {text!r} leaves the project ({places[-1].top}): copy it there, or call it from a file there"
+        raise ConfigError(message, agent=agent, key="script")
+    return found
+
+
+def _nearest(text: str, places: Sequence[_Place]) -> str | None:
+    names: list[str] = []
+    for start, _ in places:
+        for folder, prefix in ((start, ""), (start / "scripts", "scripts/")):
+            with suppress(OSError):
+                names += [f"{prefix}{entry.name}" for entry in folder.iterdir() if entry.is_file()]
+    return next(iter(get_close_matches(text, names, 1)), None)
+
+
+def _started(file: Path, folder: Path, path: str | None) -> Script:
+    programs = _INTERPRETERS.get(file.suffix.lower())
+    if programs is None:
+        if os.access(file, os.X_OK):
+            return Script((str(file),), folder)
+        known = ", ".join(_INTERPRETERS)
+        return Script((), folder, note=f"script {file} may not be executed: chmod +x, or one of the suffixes {known}")
+    program = _program(programs, path)
+    if program is None:
+        return Script((), folder, note=f"script {file} needs {programs[0]}, which is not on the PATH")
+    return Script((program, str(file)), folder)
+
+
+def _inline(text: str, folder: Path, path: str | None) -> Script:
+    shell = _program(_SHELLS, path)
+    if shell is None:
+        return Script((), folder, inline=True, note=f"a script that is shell text needs {_SHELLS[0]}, not on the PATH")
+    return Script((shell, "-c", text), folder, inline=True)
+
+
+def _program(names: Sequence[str], path: str | None) -> str | None:
+    return next((found for name in names if (found := shutil.which(name, path=path))), None)

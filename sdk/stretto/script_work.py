@@ -1,0 +1,66 @@
+"""Do the work of a script agent: start its process, give it its input, read its answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from .errors import ScriptFailed
+from .inputs import as_text
+from .script_input import PASSED, encoded, environment, stdin_of, variables_of
+from .script_process import Process
+from .script_reply import failed, reply_of
+from .secret import Redactor, Secret
+
+if TYPE_CHECKING:
+    from .call import Call
+    from .reply import Reply
+    from .script import Script
+    from .script_input import Given
+
+
+class ScriptWork:
+    """Run a script as if it were a provider; this is the `work` of a call of kind "script".
+
+    Cancelled (by a clock or by the run), its whole process group is dead before the CancelledError goes on.
+
+    Args:
+        script: as `find_script` gave it.
+        given: what it is told; where a layer has changed the call's last message, that text is its input.
+        environ: the environment that its variables are taken from: `os.environ`.
+    """
+
+    __slots__ = ("_environ", "_given", "_script")
+
+    def __init__(self, script: Script, given: Given, environ: Mapping[str, str]) -> None:
+        self._script = script
+        self._given = given
+        self._environ = environ
+
+    async def __call__(self, call: Call) -> Reply:
+        """Give `Reply(text, raw=data, route="script")`; `raw` is the JSON that it wrote, else its text.
+
+        Raises:
+            ScriptFailed: it cannot be started, said that it failed, or wrote too much; its message repeats none of the
+                variables that the agent's `env` names.
+            CancelledError: when it was stopped.
+        """
+        given, script = self._given, self._script
+        if not script.argv:
+            raise failed(script.note)
+        text = as_text(call.messages[-1:])
+        if text != given.inputs.text:  # a layer has changed it
+            given = replace(given, data=text)
+        stdin = stdin_of(given)
+        passed = environment(given.agent.env or (), self._environ)
+        process = Process(script.argv, str(script.folder), encoded({**passed, **variables_of(given, stdin)}), stdin)
+        try:
+            return reply_of(await process.run(), given)
+        except ScriptFailed as error:
+            failure = error
+        except (OSError, RuntimeError, ValueError) as error:
+            failure = failed(f"it cannot be started: {_why(error)}")
+        failure.redact(_without({name: value for name, value in passed.items() if name not in PASSED}).error_text)
+        raise failure
+

@@ -1,0 +1,272 @@
+"""Make an ensemble ready to be run, with all that run within it: everything is checked before the first call."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from . import stack as layers
+from .errors import ConfigError
+from .prompt import COMPOSERS, Composer
+from .script import Script, find_script
+from .settings import Settings
+from .substitute import substitutes
+from .thread import in_thread
+
+if TYPE_CHECKING:
+    from .agent import Agent
+    from .call import Endpoint, Kind, Target
+    from .contract import Next
+    from .ensemble import Ensemble
+    from .plan import Plan
+    from .routing import Routing
+
+MOST_NESTED = 50  # whatever `max_ensemble_depth` says: each level is a stack of coroutines
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Stage:
+    """An ensemble that is ready to be run.
+
+    Args:
+        ensemble: what is run.
+        agents: its own, or the instances of a fan-out.
+        plan: their phases.
+        settings: merged.
+        composer: of the ensemble.
+        fail_fast: the first failure ends it.
+        stacks: the layers of each agent.
+        pipelines: the same down to the boundary, of agents that make calls.
+        endpoints: of agents with a model.
+        targets: the models that may stand in, of agents that have some.
+        scripts: of agents that are scripts.
+        inner: of agents that run an ensemble known before the run.
+        chosen: makes an ensemble ready that an agent has chosen by name.
+        environ: the environment that scripts get their variables from.
+        held: layers and providers that are opened with it, because nobody knew of them before.
+        height: how deep the ensembles within it are nested.
+    """
+
+    ensemble: Ensemble
+    agents: Sequence[Agent]
+    plan: Plan
+    settings: Settings
+    composer: Composer
+    fail_fast: bool
+    stacks: Mapping[str, layers.Stack]
+    pipelines: Mapping[str, Next]
+    endpoints: Mapping[str, Endpoint]
+    targets: Mapping[str, tuple[Target, ...]]
+    scripts: Mapping[str, Script]
+    inner: Mapping[str, Stage]
+    chosen: Callable[[str, str], Awaitable[Stage]]
+    environ: Mapping[str, str]
+    held: Sequence[Any] = ()
+    height: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class Staging:
+    """What the ensembles of one run have in common.
+
+    Args:
+        routing: providers, addresses, keys, prices.
+        settings: of the runner.
+        environ: the environment.
+        allow_scripts: whether scripts may be started.
+        planning: nothing will be run: no key needs to be there, and no leave for scripts.
+    """
+
+    routing: Routing
+    settings: Settings
+    environ: Mapping[str, str]
+    allow_scripts: bool = False
+    planning: bool = False
+    _staged: dict[tuple[int, int], Stage] = field(default_factory=dict[tuple[int, int], "Stage"])
+    _kept: list[Any] = field(default_factory=list[Any])  # what ids in `_staged` stand for
+
+    def stage(
+        self, ensemble: Ensemble, base: layers.Stack, around: tuple[str, ...] = (), outer: Settings | None = None
+    ) -> Stage:
+        """Make an ensemble ready.
+
+        Args:
+            ensemble: what is to be run.
+            base: the layers that its own are laid over.
+            around: names of the ensembles that it runs within, outermost first.
+            outer: settings of the ensemble around it; its clocks of phases and runs are its own.
+
+        Raises:
+            ConfigError: for whatever is wrong in it, or in what runs within.
+        """
+        known = self._staged.get((id(ensemble), id(base)))
+        if known is not None:
+            self._check_depth((*around, ensemble.name), known.height)
+            return known
+        self._check_depth((*around, ensemble.name), 0)
+        stage = self._made(ensemble, base, (*around, ensemble.name), outer)
+        self._staged[id(ensemble), id(base)] = stage
+        self._kept += (ensemble, base)
+        return stage
+
+    def _made(self, ensemble: Ensemble, base: layers.Stack, path: tuple[str, ...], outer: Settings | None) -> Stage:
+        plan = ensemble.plan()
+        settings = self.settings.over(inherited(ensemble.settings, outer))
+        if ensemble.schedule == "ready" and settings.phase_timeout is not None:
+            raise ConfigError("phase_timeout needs schedule='phases': with 'ready' a phase has no end of its own")
+        over = layers.merge(base, ensemble.middleware) if ensemble.middleware else base
+        stacks = {a.name: layers.merge(over, a.middleware) if a.middleware else over for a in ensemble.agents}
+        inner: dict[str, Stage] = {}
+        for agent, child in _children(ensemble):
+            inner[agent.name] = self.stage(self._found(agent, child, ensemble), stacks[agent.name], path, settings)
+        needed = not self.planning
+        return Stage(
+            ensemble=ensemble,
+            agents=ensemble.agents,
+            plan=plan,
+            settings=settings,
+            composer=COMPOSERS[ensemble.composer] if isinstance(ensemble.composer, str) else ensemble.composer,
+            fail_fast=ensemble.on_failure == "fail_fast",
+            stacks=stacks,
+            pipelines=_pipelines(ensemble.agents, stacks),
+            endpoints={a.name: self.routing.agent_endpoint(a, key_needed=needed) for a in ensemble.agents if a.model},
+            targets={a.name: self._targets(a) for a in ensemble.agents if a.fallback},
+            scripts={a.name: self._script(a, ensemble) for a in ensemble.agents if a.script is not None},
+            inner=inner,
+            chosen=partial(self._chosen, ensemble, stacks, path, settings),
+            environ=self.environ,
+            height=max((1 + stage.height for stage in inner.values()), default=0),
+        )
+
+    def _check_depth(self, path: tuple[str, ...], height: int) -> None:
+        most = min(self.settings.max_ensemble_depth, MOST_NESTED)
+        if len(path) - 1 + height > most:
+            shown = " > ".join(path if len(path) < 12 else (*path[:6], "...", *path[-5:]))
+            message = f"ensembles are nested more than {most} deep ({shown}): see max_ensemble_depth"
+            raise ConfigError(message, key="ensemble")
+
+    def _found(self, agent: Agent, child: Ensemble | str, ensemble: Ensemble) -> Ensemble:
+        if not isinstance(child, str):
+            return child
+        try:
+            return _named(child, ensemble)
+        except ConfigError as error:
+            if error.agent is None and error.file is None:
+                error = ConfigError(error.message, agent=agent.name, key=agent.kind, nearest=error.nearest)
+            raise error from None
+
+    def _targets(self, agent: Agent) -> tuple[Target, ...]:
+        try:
+            return tuple(self.routing.target(one, key_needed=not self.planning) for one in substitutes(agent.fallback))
+        except ConfigError as error:
+            message = f"fallback: {error.message}"
+            raise ConfigError(message, agent=agent.name, key="fallback", nearest=error.nearest) from None
+
+    def _script(self, agent: Agent, ensemble: Ensemble) -> Script:
+        if not (self.allow_scripts or self.planning):
+            message = "scripts are not allowed: Runner(allow_scripts=True), on the command line --allow-scripts"
+            raise ConfigError(message, agent=agent.name, key="script")
+        assert agent.script is not None
+        return find_script(agent.script, agent=agent.name, source=ensemble.source, strictness=ensemble.strictness)
+
+    async def _chosen(
+        self,
+        ensemble: Ensemble,
+        stacks: Mapping[str, layers.Stack],
+        path: tuple[str, ...],
+        settings: Settings,
+        agent: str,
+        name: str,
+    ) -> Stage:
+        """Make the ensemble ready that an agent has chosen while the run goes on.
+
+        Raises:
+            ConfigError: as of `stage`.
+        """
+        found = await in_thread(partial(_named, ensemble=ensemble), name)  # reading files takes time
+        stage = self.stage(found, stacks[agent], path, settings)
+        return replace(stage, held=self.held(stage))
+
+    def held(self, stage: Stage) -> list[Any]:
+        """Give the layers and providers of a stage and of all within it, each once, layers first."""
+        return _each_once([*_layers(stage), *self.providers(stage)])
+
+    def providers(self, stage: Stage) -> list[Any]:
+        """Give the providers of a stage and of all within it, each once."""
+        stages = every(stage)
+        models = dict.fromkeys(self.routing.model(a) for one in stages for a in one.agents if a.model)
+        models.update(dict.fromkeys(t.model for one in stages for some in one.targets.values() for t in some))
+        for layer in _layers(stage):
+            models.update(dict.fromkeys(getattr(layer, "models", ()) or ()))
+        return _each_once([self.routing.provider(model) for model in models])
+
+
+def _layers(stage: Stage) -> list[Any]:
+    stacks = {id(stack): stack for one in every(stage) for stack in one.stacks.values()}.values()
+    return _each_once([layer for stack in stacks for layer in stack])
+
+
+def _each_once(things: list[Any]) -> list[Any]:
+    return list({id(thing): thing for thing in things}.values())
+
+
+def inherited(own: Settings | None, outer: Settings | None) -> Settings | None:
+    """Lay an ensemble's settings over those around it, of which the clocks of phases and of the run stay there."""
+    if outer is None:
+        return own
+    clocks = ("phase_timeout", "run_timeout")
+    passed = {name: getattr(outer, name) for name in outer.given if name not in clocks}
+    rest = Settings(**passed)
+    return rest if own is None else own.over(rest)
+
+
+def every(stage: Stage) -> list[Stage]:
+    """Give a stage and all within it, each once."""
+    found = {id(stage): stage}
+    left = [stage]
+    while left:
+        for one in left.pop().inner.values():
+            if id(one) not in found:
+                found[id(one)] = one
+                left.append(one)
+    return list(found.values())
+
+
+def _children(ensemble: Ensemble) -> list[tuple[Agent, Ensemble | str]]:
+    found: list[tuple[Agent, Ensemble | str]] = []
+    for agent in ensemble.agents:
+        if agent.ensemble is not None:
+            found.append((agent, agent.ensemble))
+        elif agent.loop is not None:
+            loop: Any = agent.loop
+            found.append((agent, loop.body))
+    return found
+
+
+def _named(name: str, ensemble: Ensemble) -> Ensemble:
+    from .loading import named_ensemble  # outward, and only when a name stands for a file
+
+    return named_ensemble(name, ensemble.source, ensemble.strictness)
+
+
+def _pipelines(agents: Sequence[Agent], stacks: Mapping[str, layers.Stack]) -> dict[str, Next]:
+    made: dict[tuple[int, Kind], Next] = {}
+    pipelines: dict[str, Next] = {}
+    for agent in agents:
+        kind: Kind
+        if agent.model is not None:
+            kind = "llm"
+        elif agent.function is not None:
+            kind = "function"
+        elif agent.script is not None:
+            kind = "script"
+        else:
+            continue
+        stack = stacks[agent.name]
+        key = (id(stack), kind)
+        if key not in made:
+            made[key] = layers.chain(stack, kind)
+        pipelines[agent.name] = made[key]
+    return pipelines
