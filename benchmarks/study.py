@@ -1,7 +1,7 @@
 """The study: one call after the other, and many at once, by seven variants over loopback HTTP.
 
-Writes into `docs/`: `study/results.json`, `study/results.md`, plots, and the marked parts of `tuning.md`. `--quick` takes
-a few small cells with short answers, in well under a minute, and writes into `build/`; such figures say nothing.
+Writes into `docs/`: `study/results.json`, `study/results.md`, plots, and the marked parts of `tuning.md`. `--quick`
+takes a few small cells with short answers, in half a minute, and writes into `build/`; such figures say nothing.
 """
 
 from __future__ import annotations
@@ -96,10 +96,8 @@ def main() -> None:
     )
     asked = parser.parse_args()
     into: Path = (asked.into or (QUICK if asked.quick else DOCS)).absolute()
-    if asked.render:
-        found = json.loads((into / "study" / "results.json").read_text())
-    else:
-        found = measured(quick=asked.quick)
+    before = into / "study" / "results.json"
+    found = json.loads(before.read_text()) if asked.render else measured(quick=asked.quick)
     write(found, into, None if asked.matplotlib is None else str(Path(asked.matplotlib).absolute()))
 
 

@@ -1,4 +1,4 @@
-"""The layers that stretto ships, outermost first: Trace, Retry, ConcurrencyLimit, RateLimit, Timeout.
+"""The layers that stretto ships, outermost first: Trace, Fallback, Retry, ConcurrencyLimit, RateLimit, Timeout.
 
 The names resolve on first use.
 """
@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from stretto.middleware.concurrency_limit import ConcurrencyLimit
+    from stretto.middleware.fallback import Fallback
     from stretto.middleware.rate_limit import RateLimit
     from stretto.middleware.retry import Retry, RetryThrottle
     from stretto.middleware.timeout import Timeout
     from stretto.middleware.trace import Trace
 
-__all__ = ["ConcurrencyLimit", "RateLimit", "Retry", "RetryThrottle", "Timeout", "Trace"]
+__all__ = ["ConcurrencyLimit", "Fallback", "RateLimit", "Retry", "RetryThrottle", "Timeout", "Trace"]
 
 _HOME = {
     "ConcurrencyLimit": "concurrency_limit",
+    "Fallback": "fallback",
     "RateLimit": "rate_limit",
     "Retry": "retry",
     "RetryThrottle": "retry",

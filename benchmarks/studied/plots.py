@@ -16,10 +16,10 @@ from typing import Any
 import matplotlib as mpl
 
 mpl.use("svg")
-import matplotlib.pyplot as plt  # noqa: E402
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator  # noqa: E402
+import matplotlib.pyplot as plt
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from .results import Results  # noqa: E402
+from .results import Results
 
 GREY = "#858585"
 STYLE: dict[str, Any] = {
@@ -139,7 +139,9 @@ def _uneven(results: Results) -> Any:
         heights = [figure_of(row) / row["critical path"] for row in rows]
         panel.bar(places, heights, wide * 0.92, color=color, label=name)
         for place, height in zip(places, heights, strict=True):
-            panel.annotate(f"{height:.2f}", (place, height), (0, 2), textcoords="offset points", ha="center", fontsize=8)
+            panel.annotate(
+                f"{height:.2f}", (place, height), (0, 2), textcoords="offset points", ha="center", fontsize=8
+            )
     panel.axhline(1.0, color=GREY, linestyle=":", label="critical path")
     panel.set_xticks(range(len(rows)), [row["graph"] for row in rows])
     panel.grid(visible=False, axis="x")

@@ -19,8 +19,8 @@ def machine(results: Results) -> str:
     data = results.data
     rounds = ", ".join(f"{count} ({name})" for name, count in data["rounds"].items())
     return (
-        f"{data['date']}, Python {data['python']}, {data['cores']} cores, load average {data['load']:.1f} at the start; "
-        f"medians of the rounds: {rounds}."
+        f"{data['date']}, Python {data['python']}, {data['cores']} cores, load average {data['load']:.1f} at the start, "
+        f"{data['minutes']:.0f} minutes. Medians; rounds: {rounds}."
     )
 
 

@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 import copy
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from .attempt import Record
-from .call import Call, Endpoint
+from .call import Call, Endpoint, Target
 from .contract import Middleware, Next
 from .errors import CallError
 from .reply import Delta, Reply
 from .secret import Redactor
 from .stack import chain, checked
 from .usage import Price, Usage
+
+if TYPE_CHECKING:
+    from .substitute import Substitute
 
 
 class _Bench:
@@ -31,6 +34,9 @@ class _Bench:
 
     def named(self, model: str, base_url: str | None) -> str:
         return model
+
+    def target(self, substitute: Substitute) -> Target:
+        return Target(substitute.model, Endpoint(substitute.base_url), substitute.params)
 
     def provider(self, model: str) -> Next:
         return self._provider

@@ -8,7 +8,7 @@ import shlex
 import signal
 import stat
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -156,11 +156,14 @@ _TRUST = click.option(
 @_FILE
 @_INPUT
 @click.option("--input", "inputs", metavar="NAME=TEXT", multiple=True, help="Input of one agent; NAME=@FILE reads it.")
-@click.option("--format", "form", type=click.Choice(["text", "json", "jsonl"]), default="text", show_default=True)
+@click.option(
+    "--format", "form", type=click.Choice(["text", "json", "jsonl", "llm-orc"]), default="text", show_default=True
+)
 @click.option("--timeout", type=float, metavar="SECONDS", help="For the whole run.")
 @click.option("--max-concurrent", type=int, metavar="N", help="Agents at work at once; 0: no limit.")
 @click.option("--schedule", type=click.Choice(["phases", "ready"]), help="Instead of the file's.")
 @_TRUST
+@click.option("--allow-scripts", is_flag=True, help="Let agents start scripts, without asking.")
 @click.option("--tolerate-errors", is_flag=True, help="Exit with 0 when some agents have no result.")
 @click.option("-v", "--verbose", is_flag=True, help="Show texts as they come, and the trace as a tree.")
 def run(
@@ -172,6 +175,7 @@ def run(
     max_concurrent: int | None,
     schedule: Any,
     trust: tuple[str, ...],
+    allow_scripts: bool,
     tolerate_errors: bool,
     verbose: bool,
 ) -> None:
@@ -184,12 +188,14 @@ def run(
 
     settings = _settings(timeout, max_concurrent)
     _check_stdin(input, inputs)
+    file = _found(file)
     ensemble = load(file)
     named = _named(inputs, ensemble)
     text = None if input is None else _read(input, "INPUT")
     if schedule is not None:
         ensemble = replace(ensemble, schedule=schedule)
-    runner = Runner(settings=settings, trusted_origins=trust)
+    allowed = allow_scripts or _asked_for_scripts(ensemble, file)
+    runner = Runner(settings=settings, trusted_origins=trust, allow_scripts=allowed)
 
     def start() -> Run:
         try:
@@ -202,6 +208,29 @@ def run(
 
 
 main.add_command(run, "invoke")  # llm-orc's word for it
+
+
+def _asked_for_scripts(ensemble: Ensemble, file: str) -> bool:
+    """Ask once, on a terminal, whether what an ensemble would start may be started."""
+    from .runner import Runner
+    from .show import one_line
+
+    scripts = _scripts(_described(ensemble, file, Runner()))
+    if not scripts or not (sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()):
+        return False
+    for name, argv in scripts:
+        click.echo(one_line(f"  {name}: {shlex.join(argv)}"), err=True)
+    return click.confirm(f"{file} starts what is listed above. Start it?", err=True)
+
+
+def _scripts(described: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
+    found: list[tuple[str, list[str]]] = []
+    for agent in described["agents"]:
+        if agent["script"] is not None:
+            found.append((agent["name"], agent["script"]))
+        if agent["ensemble"] is not None:
+            found += _scripts(agent["ensemble"])
+    return found
 
 
 def _settings(timeout: float | None, max_concurrent: int | None) -> Settings:
@@ -245,8 +274,8 @@ async def _run(runner: Runner, start: Callable[[], Run], form: str, verbose: boo
         summary(live, to)
         if tree is not None:
             to.print("\n".join(["", *tree.lines(), ""]))
-    if form == "json":
-        _write(json_text(live.to_dict()))
+    if form in ("json", "llm-orc"):
+        _write(json_text(live.to_dict("stretto" if form == "json" else "llm-orc")))
     elif form == "text" and live.terminal is not None and live.terminal.text:
         _write(live.terminal.text)
     if stopped_by:
@@ -284,6 +313,7 @@ def plan(file: str, input: str | None, form: str, trust: tuple[str, ...]) -> Non
 
     if input is not None:
         _read(input, "INPUT")
+    file = _found(file)
     described = _described(load(file), file, Runner(trusted_origins=trust))
     if form == "json":
         _write(json_text(described))
@@ -291,6 +321,13 @@ def plan(file: str, input: str | None, form: str, trust: tuple[str, ...]) -> Non
     show_plan(described, console(stderr=False))
     for warning in described["warnings"]:
         _warn(warning)
+
+
+def _found(file: str) -> str:
+    """Give the path of a file, or of an ensemble that `list` shows under that name."""
+    from .lookup import find_top
+
+    return str(find_top(file))
 
 
 def _described(ensemble: Ensemble, file: str, runner: Runner) -> dict[str, Any]:
@@ -321,3 +358,19 @@ def validate(files: tuple[str, ...], strictness: Any) -> None:
             _warn(warning if warning.startswith(f"{file}:") else f"{file}: {warning}")
         click.echo(f"{file}: ok")
     raise SystemExit(code)
+
+
+@main.command("list")
+@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+def listed(form: str) -> None:
+    """Show the ensembles, profiles and settings that are found from here: what stands where, and what shadows what."""
+    from .listing import listing, show_listing
+    from .show import console, json_text
+
+    found = listing(Path())
+    if form == "json":
+        _write(json_text(found))
+        return
+    show_listing(found, console(stderr=False))
+    for warning in found["warnings"]:
+        _warn(warning)

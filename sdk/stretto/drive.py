@@ -20,13 +20,14 @@ from .lifetimes import bounded
 from .nested import perform
 from .outcome import Outcome
 from .phase import Start, fail_started, one_by_one, together
+from .prompt import compose
 from .supervisor import Stop, Supervisor
 from .verdict import judge
-from .work import Desk, Task, work
+from .work import Desk, work
 
 if TYPE_CHECKING:
     from .agent import Agent
-    from .inputs import Item
+    from .inputs import Inputs, Item
     from .lifetimes import Lifetimes
     from .staging import Stage
 
@@ -99,9 +100,9 @@ class Drive:
         self.deadline: float | None = None
         self.chronicle = Chronicle(desk, plan, warnings)
         self._agents: dict[str, Agent] = {agent.name: agent for agent in stage.agents}
-        self._inputs = inputs
-        self._items: Mapping[str, Item] = {}
-        self._compat = stage.ensemble.strictness == "compat"
+        self.inputs = inputs
+        self.items: Mapping[str, Item] = {}
+        self.compat = stage.ensemble.strictness == "compat"
         self._grace = stage.settings.cancel_grace
         self._lifetimes = lifetimes
         self._held = held
@@ -109,7 +110,7 @@ class Drive:
         self._places: asyncio.Semaphore | None = None
         self._around = around
         if around is not None:
-            self.deadline, self._places, self._items = around.deadline, around.places, around.items
+            self.deadline, self._places, self.items = around.deadline, around.places, around.items
             self._grace = around.supervisor.grace * WITHIN
             if around.outcomes:
                 self.visible = ChainMap(self.outcomes, dict(around.outcomes))
@@ -260,9 +261,9 @@ class Drive:
         return made
 
     def _timeout(self, agent: Agent) -> float | None:
-        if agent.fan_out is not None:  # each instance has its own
-            return None
-        return self.settings.default_timeout if agent.timeout is None and not agent.composite else agent.timeout
+        if agent.name not in self.stage.composites:
+            return self.settings.default_timeout if agent.timeout is None else agent.timeout
+        return agent.timeout if agent.fan_out is None else None  # of a fan-out each instance has its own
 
     def _clean(self, text: str) -> str:
         return self.desk.services.redactor.error_text(text)  # looked up anew: a layer may have brought another key
@@ -283,7 +284,7 @@ class Drive:
         if self.stopped is not None:
             return supervisor.outcome("skipped", reason=f"it never got a place: {self.stopped.reason}")
         name = supervisor.agent.name
-        verdict = judge(supervisor.agent, self._inputs[name], self.visible, self.excused, compat=self._compat)
+        verdict = judge(supervisor.agent, self.inputs[name], self.visible, self.excused, compat=self.compat)
         if verdict is None:
             return None
         if verdict.excused:
@@ -292,7 +293,7 @@ class Drive:
 
     def _placed(self, supervisor: Supervisor) -> Coroutine[Any, Any, Outcome]:
         """Take a place in the run, then work; an agent that runs others holds none, else they might wait for it."""
-        if self._places is None or supervisor.agent.composite:
+        if self._places is None or supervisor.agent.name in self.stage.composites:
             return self._at_work(supervisor)  # no coroutine in between: thousands are in flight
         return self._in_turn(supervisor, self._places)
 
@@ -309,18 +310,21 @@ class Drive:
         agent = supervisor.agent
         supervisor.placed = True
         self.chronicle.agent_started(supervisor)
-        name = agent.name
-        task = Task(self._inputs[name], self.visible, self._deadline(), self._items.get(name))
-        if agent.composite:
-            return perform(self, supervisor, task)
-        return work(self.desk, self.stage, supervisor, task)
+        return perform(self, supervisor) if agent.name in self.stage.composites else work(self, supervisor)
 
-    def _deadline(self) -> float | None:
+    def composed(self, agent: Agent) -> Inputs:
+        """Write what an agent is asked."""
+        name, desk = agent.name, self.desk
+        given, item = self.inputs[name], self.items.get(name)
+        return compose(agent, given, self.visible, desk.composer, desk.metadata, item, compat=self.compat)
+
+    def nearest_deadline(self) -> float | None:
+        """Give the loop time at which the run or the phase ends, whichever comes first; None: no bound."""
         deadlines = [time for time in (self.deadline, self._phase_deadline) if time is not None]
         return min(deadlines, default=None)
 
     def within(
-        self, supervisor: Supervisor, stage: Stage, input: Any, *, task: Task, items: Mapping[str, Item] | None = None
+        self, supervisor: Supervisor, stage: Stage, input: Any, *, items: Mapping[str, Item] | None = None
     ) -> Drive:
         """Make the run of what an agent runs within itself; whoever stops the agent stops that.
 
@@ -328,14 +332,13 @@ class Drive:
             supervisor: of the agent.
             stage: what is run.
             input: of its agents.
-            task: of the agent.
             items: of the instances of a fan-out, which see what the agent sees.
         """
         log = InnerLog(self.desk.log, supervisor)
         desk = replace(self.desk, ensemble=stage.ensemble.name, composer=stage.composer, input=input, log=log)
         clock = supervisor.clock.ends
-        deadlines = [time for time in (task.deadline, clock) if time is not None]
-        outcomes = task.outcomes if items is not None else {}
+        deadlines = [time for time in (self.nearest_deadline(), clock) if time is not None]
+        outcomes = self.visible if items is not None else {}
         around = Around(supervisor, self._places, min(deadlines, default=None), outcomes, items or {})
         inputs = {agent.name: input for agent in stage.agents}
         made = Drive(stage, desk, inputs=inputs, lifetimes=self._lifetimes, held=stage.held, around=around)
@@ -354,6 +357,17 @@ class Drive:
     def last(self) -> str | None:
         """The name of the last terminal agent; None without agents."""
         return next(reversed(self.terminals), None)
+
+    def handled(self) -> tuple[str, ...]:
+        """Give the names of the agents that ran although no dependency had succeeded, and none was excused."""
+        return tuple(
+            agent.name
+            for agent in self.stage.agents
+            if agent.on_dependency_failure == "run"
+            and agent.depends_on
+            and agent.name in self.outcomes
+            and not any(self.outcomes[name].ok or name in self.excused for name in agent.depends_on)
+        )
 
     def in_order(self) -> tuple[Outcome, ...]:
         """Give the outcomes that exist, in file order."""

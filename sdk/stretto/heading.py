@@ -10,8 +10,9 @@ from typing import Any
 
 import yaml
 
-from .yaml_text import LOADER, MOST_BYTES
+from .yaml_text import MOST_BYTES, MOST_DEPTH
 
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml where PyYAML was built with it
 _AGENTS = re.compile(r"^agents[ \t]*:", re.MULTILINE)
 
 
@@ -37,7 +38,7 @@ def heading(file: Path) -> Heading:
     except (OSError, ValueError):
         return Heading(None, False)
     try:
-        for key, value in _pairs(yaml.parse(text, Loader=LOADER)):
+        for key, value in _pairs(yaml.parse(text, Loader=_LOADER)):
             is_ensemble = is_ensemble or key == "agents"
             name = value if key == "name" else name
             if name is not None and is_ensemble:
@@ -57,6 +58,8 @@ def _pairs(events: Iterator[Any]) -> Iterator[tuple[str, str | None]]:
             if depth == 1 and key is not None:
                 yield key, None
             depth += 1
+            if depth > MOST_DEPTH:  # whoever reads it all refuses it
+                return
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
             if depth == 1:

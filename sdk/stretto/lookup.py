@@ -7,43 +7,23 @@ nearest first; native files need none of this: what stands beside the file that 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
 from .errors import ConfigError
-from .yaml_text import excerpt, top_texts
+from .heading import heading
+from .tiers import LOCAL, Tier, absolute, identity, is_folder, is_within, project, tiers
+from .yaml_text import excerpt
 
-TierName = Literal["local", "library", "global"]
+Origin = Literal["folder", "local", "library", "global"]
 SUFFIXES = (".yaml", ".yml")
-LOCAL = ".llm-orc"
-LIBRARY = "llm-orchestra-library"
-ENSEMBLES = "ensembles"
 MOST_ENTRIES = 10_000  # that are looked at in one folder with all below it
 MOST_DEPTH = 20  # of folders below `ensembles/`
 _NOT_ENSEMBLES = ("performance.yaml", "config.yaml")
-
-
-@dataclass(frozen=True, slots=True)
-class Tier:
-    """A folder of configuration that exists.
-
-    Args:
-        name: "global": `$XDG_CONFIG_HOME/llm-orc`, else `~/.config/llm-orc`. "library": `$LLM_ORC_LIBRARY_PATH`, else
-            `llm-orchestra-library` beside a `.llm-orc` or in the working folder; it holds ensembles and scripts only.
-            "local": a `.llm-orc`.
-        folder: its path.
-    """
-
-    name: TierName
-    folder: Path
-
-    @property
-    def ensembles(self) -> Path:
-        """The folder of its ensembles, there or not."""
-        return self.folder / ENSEMBLES
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,38 +41,9 @@ class Found:
 
     name: str
     file: Path
-    tier: Literal["folder", "local", "library", "global"]
+    tier: Origin
     stem: str
     shadowed_by: Path | None = None
-
-
-def tiers(start: Path) -> tuple[Tier, ...]:
-    """Give the tiers around a folder that exist, lowest first: what stands in a later one wins.
-
-    From low to high: global; library; the nearest `.llm-orc` at or above the working folder; the nearest one at or above
-    `start`, when it is another. Neither walk stops before the root of the file system, so the home folder's counts too.
-    """
-    here = _working_folder()
-    local = [folder for folder in (_nearest(here), _nearest(start)) if folder is not None]
-    asked = os.environ.get("LLM_ORC_LIBRARY_PATH")
-    beside = [folder.parent / LIBRARY for folder in reversed(local)] + ([here / LIBRARY] if here is not None else [])
-    library = next((folder for folder in ([Path(asked)] if asked else beside) if _is_folder(folder)), None)
-    found = [Tier("global", _global()), *([Tier("library", library)] if library is not None else ())]
-    found += [Tier("local", folder) for folder in local]
-    last = {_identity(tier.folder): tier for tier in found}  # the same folder twice counts where it is highest
-    return tuple(tier for tier in found if last[_identity(tier.folder)] is tier and _is_folder(tier.folder))
-
-
-def project(start: Path) -> Path:
-    """Give the folder that references of a file in `start` stay in.
-
-    It is the one with the nearest `.llm-orc` at or above `start`, else `start`. The home folder is no project, though its
-    `.llm-orc` is a tier: whatever was downloaded into it would be one.
-    """
-    local = _nearest(start)
-    if local is None or _identity(local.parent) in (_identity(_home()), _identity(Path(local.anchor))):
-        return _absolute(start)
-    return local.parent
 
 
 def find_ensemble(name: str, *, beside: Path | None, within: Path | None = None) -> Path:
@@ -102,26 +53,26 @@ def find_ensemble(name: str, *, beside: Path | None, within: Path | None = None)
     its own folder. Any other file: its own folder first.
 
     Args:
-        name: a stem, or a path relative to the file that names it or to a tier's `ensembles/`; `.yaml` and `.yml` may be
-            left out. An absolute path must lie in the project or in a tier.
+        name: a stem, or a path relative to the file that names it or to a tier's `ensembles/`; `.yaml` and `.yml` may
+            be left out. An absolute path must lie in the project or in a tier.
         beside: the file that names it. None: as if it stood in the working folder.
         within: the project that a relative path must not leave. None: `project` of the file's folder.
 
     Raises:
         ConfigError: it leaves the project and the tiers, or nothing has that name; with the nearest names.
     """
-    folder = _absolute(beside.parent if beside is not None else Path())
+    folder = absolute(beside.parent if beside is not None else Path())
     around = tiers(folder)
     allowed = [within if within is not None else project(folder), *(tier.folder for tier in around)]
     places = [tier.ensembles for tier in reversed(around)]
-    in_tier = any(_is_within(folder, place) for place in places)
+    in_tier = any(is_within(folder, place) for place in places)
     places.insert(len(places) if in_tier else 0, folder)
     if not name.strip() or "\0" in name or name.endswith(("/", os.sep)):
         raise ConfigError(f"an ensemble needs a name or a path of a file, got {excerpt(name)}", key="ensemble")
     left = False
     for place in places:
         path = Path(os.path.normpath(place / name))
-        if not any(_is_within(path, root) for root in allowed):
+        if not any(is_within(path, root) for root in allowed):
             left = True
         elif (file := _file(path)) is not None:
             return file
@@ -137,8 +88,8 @@ def find_ensemble(name: str, *, beside: Path | None, within: Path | None = None)
 def find_top(name: str) -> Path:
     """Find the file that the command line names: a path, or a name that `list` shows.
 
-    A file of that path wins. Then, the nearest tier first: its name as `list` shows it, else the last part of that name;
-    at last its stem.
+    A file of that path wins. Then, the nearest tier first: its name as `list` shows it, else the last part of that
+    name; at last its stem.
 
     Raises:
         ConfigError: nothing has that name, with the nearest one; or several files of one tier have it.
@@ -173,17 +124,65 @@ def ensembles(start: Path, notes: list[str]) -> list[Found]:
         start: the folder.
         notes: gets what could not be looked at.
     """
-    found: list[Found] = [
-        replace(entry, tier="folder") for entry in _beside(start) if _looks_like_an_ensemble(entry.file)
-    ]
+    found = _beside(absolute(start))
     for tier in reversed(tiers(start)):
         found += sorted(_below(tier, notes), key=lambda entry: (entry.name, entry.stem))
     winners: dict[str, Path] = {}
-    seen: set[tuple[int, int] | str] = set()
+    seen: set[object] = set()
     shown: list[Found] = []
     for entry in found:
-        if (identity := _identity(entry.file)) not in seen:
-            seen.add(identity)
+        place = (identity(entry.file.parent), entry.file.name)  # the working folder may be a tier's
+        if place not in seen:
+            seen.add(place)
             winner = winners.setdefault(entry.name, entry.file)
             shown.append(entry if winner is entry.file else replace(entry, shadowed_by=winner))
     return shown
+
+
+def _below(tier: Tier, notes: list[str]) -> Iterator[Found]:
+    """Walk through a tier's ensembles, the upper folders first, links to folders included, each folder once."""
+    waiting, seen, left = [("", tier.ensembles)], set[object](), MOST_ENTRIES
+    for prefix, folder in waiting:  # which grows meanwhile
+        if identity(folder) in seen or not is_folder(folder):
+            continue
+        seen.add(identity(folder))
+        try:
+            with os.scandir(folder) as entries:
+                names = sorted(entry.name for entry in islice(entries, left))
+        except OSError as error:
+            notes.append(f"{folder}: cannot be looked at: {error.strerror}")
+            continue
+        left -= len(names)
+        yield from _listed(prefix, folder, names, tier.name)
+        if left == 0:
+            notes.append(f"{tier.ensembles}: only the first {MOST_ENTRIES} files are looked at")
+            return
+        if prefix.count("/") < MOST_DEPTH:
+            waiting += [(f"{prefix}{name}/", folder / name) for name in names if is_folder(folder / name)]
+
+
+def _beside(folder: Path) -> list[Found]:
+    """Give the files of one folder that an ensemble may stand in."""
+    try:
+        with os.scandir(folder) as entries:
+            names = sorted(entry.name for entry in islice(entries, MOST_ENTRIES))
+    except OSError:
+        return []
+    return list(_listed("", folder, names, "folder"))
+
+
+def _listed(prefix: str, folder: Path, names: Iterable[str], tier: Origin) -> Iterator[Found]:
+    for name in names:
+        stem, suffix = os.path.splitext(name)
+        file = folder / name
+        # A link that leads nowhere is listed, with its error; a pipe would block whoever reads it.
+        if suffix in SUFFIXES and (os.path.isfile(file) or not os.path.exists(file)):
+            top = heading(file)
+            if top.is_ensemble or (tier != "folder" and name not in _NOT_ENSEMBLES):
+                yield Found(prefix + (top.name or stem), file, tier, prefix + stem)
+
+
+def _file(path: Path) -> Path | None:
+    names = [path.name] if path.suffix in SUFFIXES else []
+    names += [path.name + suffix for suffix in SUFFIXES]
+    return next((path.parent / name for name in names if os.path.isfile(path.parent / name)), None)

@@ -176,6 +176,13 @@ class Guard:
         )
         return same if self.operator == "==" else not same
 
+    def holds_in_llm_orc(self, value: Any) -> bool:
+        """Tell the same as llm-orc does: any text but an empty one is true, and a text is never a number."""
+        if self.operator is None:
+            return bool(value)
+        same = value is not None and value == self.literal
+        return same if self.operator == "==" else not same
+
 
 def as_literal(value: Any) -> str:
     """Give a value as a prompt shows it."""

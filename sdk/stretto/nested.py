@@ -16,7 +16,7 @@ from .inner_log import complete
 from .inputs import Inputs, Item
 from .outcome import Inner, Outcome, Status, plain, summed
 from .plan import Plan
-from .prompt import compose, data, filled, mark_value, picked
+from .prompt import data, filled, mark_value, picked
 from .shapes import is_list, is_mapping
 from .staging import inherited
 
@@ -26,12 +26,11 @@ if TYPE_CHECKING:
     from .loop import Loop
     from .staging import Stage
     from .supervisor import Supervisor
-    from .work import Task
 
 MOST_NAMED = 5  # agents without a result, in a reason
 
 
-async def perform(drive: Drive, supervisor: Supervisor, task: Task) -> Outcome:
+async def perform(drive: Drive, supervisor: Supervisor) -> Outcome:
     """Do the work of an agent that runs others, from its inputs to its outcome.
 
     Raises:
@@ -40,25 +39,23 @@ async def perform(drive: Drive, supervisor: Supervisor, task: Task) -> Outcome:
     agent, desk = supervisor.agent, drive.desk
     supervisor.clock.start()
     if agent.fan_out is not None:
-        return await _fan_out(drive, supervisor, task, agent.fan_out)
-    inputs = compose(agent, task.given, task.outcomes, desk.composer, desk.metadata, task.item)
-    given = data(agent, inputs, task.outcomes)
+        return await _fan_out(drive, supervisor, agent.fan_out)
+    inputs = drive.composed(agent)
+    given = data(agent, inputs, drive.visible)
     if supervisor.span is not None:
         telemetry.capture(supervisor.span, desk.services, telemetry.INPUT_VALUE, given)
     if agent.loop is not None:
         loop: Any = agent.loop
-        return await _loop(drive, supervisor, task, loop, given)
+        return await _loop(drive, supervisor, loop, given)
     if agent.dispatch is not None:
-        name = filled(agent.dispatch, inputs, task.outcomes).strip()
+        name = filled(agent.dispatch, inputs, drive.visible).strip()
         stage = await drive.stage.chosen(agent.name, name)
-        return await _ensemble(drive, supervisor, task, stage, given, "dispatch")
-    return await _ensemble(drive, supervisor, task, drive.stage.inner[agent.name], given, "ensemble")
+        return await _ensemble(drive, supervisor, stage, given, "dispatch")
+    return await _ensemble(drive, supervisor, drive.stage.inner[agent.name], given, "ensemble")
 
 
-async def _ensemble(
-    drive: Drive, supervisor: Supervisor, task: Task, stage: Stage, given: Any, kind: Any
-) -> Outcome:
-    made = await _run(drive, supervisor, task, stage, given)
+async def _ensemble(drive: Drive, supervisor: Supervisor, stage: Stage, given: Any, kind: Any) -> Outcome:
+    made = await _run(drive, supervisor, stage, given)
     fields = _result(made)
     complete(made.desk.log, fields["text"])
     return supervisor.outcome(**fields, inner=_inner(made, kind))
@@ -67,7 +64,6 @@ async def _ensemble(
 async def _run(
     drive: Drive,
     supervisor: Supervisor,
-    task: Task,
     stage: Stage,
     given: Any,
     *,
@@ -81,7 +77,7 @@ async def _run(
     """
     if given is None and items is None:
         given = stage.ensemble.default_input
-    made = drive.within(supervisor, stage, given, task=task, items=items)
+    made = drive.within(supervisor, stage, given, items=items)
     span = None
     if items is None:
         name = stage.ensemble.name
@@ -111,6 +107,8 @@ def _inner(made: Drive, kind: Any) -> Inner:
         phases=tuple(map(tuple, made.plan.phases)),
         terminals=tuple(made.terminals),
         excused=tuple(name for name in made.outcomes if name in made.excused),
+        handled=made.handled(),
+        input=made.desk.input,
     )
 
 
@@ -138,24 +136,26 @@ def _named(without: Sequence[Outcome], count: int, where: str) -> str:
     return f"{len(without)} of {count} of {where!r} without a result: {named}{more}"
 
 
-async def _loop(drive: Drive, supervisor: Supervisor, task: Task, loop: Loop, given: Any) -> Outcome:
+async def _loop(drive: Drive, supervisor: Supervisor, loop: Loop, given: Any) -> Outcome:
     stage, rounds, first = drive.stage.inner[supervisor.agent.name], list[Outcome](), given
-    compat = drive.ensemble.strictness == "compat"
+    compat = drive.compat
     terminated = "exhausted"
     while len(rounds) < loop.max_iterations:
         began = now()
-        made = await _round(drive, supervisor, task, stage, given, rounds)
+        made = await _round(drive, supervisor, stage, given, rounds)
         rounds.append(_round_outcome(made, supervisor, len(rounds) + 1, began))
         last = rounds[-1]
         supervisor.children = lambda: tuple(rounds)
         supervisor.seen = lambda: rounds[-1].text
         if not last.ok:
+            if compat:  # as in llm-orc: only the last round decides
+                continue
             break
         if loop.until is not None and _until(loop.until, last, first, compat):
             terminated = "until"
             break
         if loop.carry is not None and len(rounds) < loop.max_iterations:
-            given = _carried(loop.carry, last, first)
+            given = _carried(loop.carry, last, first, given if compat else None)
     last = rounds[-1]
     reason = last.reason
     if last.ok and terminated == "exhausted" and loop.until is not None:
@@ -170,12 +170,10 @@ async def _loop(drive: Drive, supervisor: Supervisor, task: Task, loop: Loop, gi
     )
 
 
-async def _round(
-    drive: Drive, supervisor: Supervisor, task: Task, stage: Stage, given: Any, rounds: list[Outcome]
-) -> Drive:
+async def _round(drive: Drive, supervisor: Supervisor, stage: Stage, given: Any, rounds: list[Outcome]) -> Drive:
     began = now()
     try:
-        return await _run(drive, supervisor, task, stage, given)
+        return await _run(drive, supervisor, stage, given)
     finally:
         if supervisor.stopped is not None:  # the round that was cut off is kept as far as it came
             inside, number = supervisor.children(), len(rounds) + 1
@@ -212,15 +210,25 @@ def _until(until: str, last: Outcome, given: Any, compat: bool) -> bool:
     guard = marks.guard(until, agent=None, key="loop.until")
     name, path = guard.mark.resolve((marks.BODY,))
     try:
-        return guard.holds(mark_value(name, path, given, {}, {marks.BODY: last.value}))
+        value = mark_value(name, path, given, {}, {marks.BODY: last.value})
+        return guard.holds_in_llm_orc(value) if compat else guard.holds(value)
     except InvalidOutput:
         if compat:  # as in llm-orc: what is not there does not hold
             return False
         raise
 
 
-def _carried(carry: str, last: Outcome, given: Any) -> Any:
-    """Give the next round's input: a mark alone carries data."""
+def _carried(carry: str, last: Outcome, given: Any, before: Any) -> Any:
+    """Give the next round's input: a mark alone carries data. Where it names no field, in compat that of this round."""
+    try:
+        return _carried_value(carry, last, given)
+    except InvalidOutput:
+        if before is None:
+            raise
+        return before
+
+
+def _carried_value(carry: str, last: Outcome, given: Any) -> Any:
     parts, bound = marks.read(carry), {marks.BODY: last.value}
     mark = marks.alone(parts)
     if mark is not None:
@@ -233,16 +241,17 @@ def _carried(carry: str, last: Outcome, given: Any) -> Any:
     return marks.fill(parts, (marks.BODY,), value)
 
 
-async def _fan_out(drive: Drive, supervisor: Supervisor, task: Task, source: str) -> Outcome:
+async def _fan_out(drive: Drive, supervisor: Supervisor, source: str) -> Outcome:
     agent = supervisor.agent
-    values = _items(agent, task, source, drive)
+    values = _items(agent, source, drive)
     inner = Inner(kind="fan_out")
     if not values:
         return supervisor.outcome("ok", value=[], text="[]", inner=inner)
     instances = [_instance(agent, number) for number in range(len(values))]
-    items = {one.name: Item(value, n, len(values)) for n, (one, value) in enumerate(zip(instances, values, strict=True))}
+    count = len(values)
+    items = {one.name: Item(value, n, count) for n, (one, value) in enumerate(zip(instances, values, strict=True))}
     stage = _stage_of(drive.stage, agent, instances)
-    made = await _run(drive, supervisor, task, stage, task.given, items=items)
+    made = await _run(drive, supervisor, stage, drive.inputs[agent.name], items=items)
     outcomes = made.in_order()
     without = [outcome for outcome in outcomes if not outcome.ok]
     reason = _named(without, len(outcomes), agent.name)
@@ -254,11 +263,11 @@ async def _fan_out(drive: Drive, supervisor: Supervisor, task: Task, source: str
     return supervisor.outcome("ok", value=found, text=text, reason=reason, inner=inner)
 
 
-def _items(agent: Agent, task: Task, source: str, drive: Drive) -> Sequence[Any]:
+def _items(agent: Agent, source: str, drive: Drive) -> Sequence[Any]:
     mark = marks.alone(marks.read(source))
     assert mark is not None  # an agent refuses another fan_out
-    inputs = Inputs("", task.given, {}, drive.desk.metadata, agent.name)
-    value = picked(mark, inputs, task.outcomes)
+    inputs = Inputs("", drive.inputs[agent.name], {}, drive.desk.metadata, agent.name)
+    value = picked(mark, inputs, drive.visible)
     if isinstance(value, str):
         try:
             value = json.loads(value)
@@ -300,6 +309,7 @@ def _stage_of(stage: Stage, agent: Agent, instances: list[Agent]) -> Stage:
         endpoints=of_each(stage.endpoints),
         targets=of_each(stage.targets),
         scripts=of_each(stage.scripts),
+        composites=frozenset(names) if instances[0].composite else frozenset(),
         inner=of_each(stage.inner),
         chosen=chosen,
         held=(),

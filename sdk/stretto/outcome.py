@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from .attempt import Attempt, Wait
@@ -28,6 +28,8 @@ class Inner:
         phases: names of its agents, by phase; () for a fan-out and a loop.
         terminals: names of the agents that no other depends on, in file order.
         excused: names of the agents that a guard skipped.
+        handled: names of the agents that ran although no dependency had succeeded.
+        input: of its agents, as it was given.
         terminated: of a loop: "until" or "exhausted"; else "".
     """
 
@@ -36,6 +38,8 @@ class Inner:
     phases: tuple[tuple[str, ...], ...] = ()
     terminals: tuple[str, ...] = ()
     excused: tuple[str, ...] = ()
+    handled: tuple[str, ...] = ()
+    input: Any = None
     terminated: str = ""
 
 
@@ -117,7 +121,8 @@ class Outcome:
         data["timings"] = {f.name: getattr(self.timings, f.name) for f in fields(self.timings)}
         data["messages"] = [dict(message) for message in self.messages]
         data["children"] = [child.to_dict() for child in self.children]
-        data["inner"] = None if self.inner is None else plain(asdict(self.inner))
+        inner = self.inner
+        data["inner"] = None if inner is None else plain({f.name: getattr(inner, f.name) for f in fields(inner)})
         return data
 
 

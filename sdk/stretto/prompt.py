@@ -33,17 +33,26 @@ def _block(outcome: Outcome) -> str:
 
 
 def _result(outcome: Outcome) -> str:
-    """Give a result as text: of an ensemble a block for each terminal agent, of a fan-out one for each instance."""
+    """Give a result as text: of an ensemble an entry for each terminal agent, of a fan-out one for each instance."""
     inner = outcome.inner
-    if inner is None or not outcome.children:
+    if inner is None or inner.kind == "loop" or not outcome.children:
         return outcome.text
-    if inner.kind == "fan_out":
-        shown = [(f"[{number}]", child) for number, child in enumerate(outcome.children)]
-    elif inner.kind == "loop" or len(inner.terminals) < 2:
-        return outcome.text
-    else:
-        shown = [(child.agent, child) for child in outcome.children if child.agent in inner.terminals]
-    return "\n\n".join(f"{label}:\n{child.text if child.ok else child.reason}" for label, child in shown)
+    if inner.kind != "fan_out":
+        return "\n\n".join(_entries(outcome, ""))
+    entries: list[str] = []
+    for number, child in enumerate(outcome.children):
+        nested = child.ok and child.inner is not None and child.inner.kind == "ensemble"
+        entries += _entries(child, f"[{number}]") if nested else [_entry(f"[{number}]", child)]
+    return "\n\n".join(entries)
+
+
+def _entries(outcome: Outcome, suffix: str) -> list[str]:
+    terminals = () if outcome.inner is None else outcome.inner.terminals
+    return [_entry(f"{child.agent}{suffix}", child) for child in outcome.children if child.agent in terminals]
+
+
+def _entry(label: str, outcome: Outcome) -> str:
+    return f"{label}:\n{outcome.text}" if outcome.ok else f"{label} ({outcome.status}): {outcome.reason}"
 
 
 def llm_orc(inputs: Inputs) -> str:
@@ -80,6 +89,8 @@ def compose(
     composer: Composer,
     metadata: Any,
     item: Item | None = None,
+    *,
+    compat: bool = False,
 ) -> Inputs:
     """Make an agent's `Inputs`: `text` is what it is asked.
 
@@ -90,12 +101,16 @@ def compose(
         composer: writes the text where the agent has no prompt.
         metadata: the run's.
         item: of a fan-out instance.
+        compat: loops and dispatches, and to an ensemble ensembles as well, are shown as JSON, as in llm-orc.
 
     Raises:
         InvalidOutput: when a mark names a field that the value does not have.
         TypeError: when a function for prompts gives no text.
     """
     results = {name: outcomes[name] for name in agent.depends_on if name in outcomes}
+    if compat:
+        kinds = ("loop", "dispatch", "ensemble") if agent.composite else ("loop", "dispatch")
+        results = {name: _as_json(outcome, kinds) for name, outcome in results.items()}
     bare = Inputs(as_text(given), given, results, metadata, agent.name)
     if item is not None:
         bare = replace(bare, item=item.value, index=item.index, count=item.count)
@@ -104,6 +119,12 @@ def compose(
     text = _text(composer(bare), "the composer")
     composed = bare if text is bare.text else replace(bare, text=text)
     return composed if agent.prompt is None else replace(composed, text=_text(agent.prompt(composed), "prompt"))
+
+
+def _as_json(outcome: Outcome, kinds: tuple[str, ...]) -> Outcome:
+    if not outcome.ok or outcome.inner is None or outcome.inner.kind not in kinds:
+        return outcome
+    return replace(outcome, text=response(outcome), inner=None)
 
 
 def _text(value: Any, what: str) -> str:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Generator, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
-from . import telemetry
+from . import llm_orc_result, telemetry
 from .clock import now
 from .errors import NoResult, StrettoError
 from .events import AgentDelta, RunFinished
@@ -301,17 +301,30 @@ class Run:
         if errors:
             raise ExceptionGroup(f"{len(errors)} agents of {self.ensemble.name!r} have no result", errors)
 
-    def to_dict(self, format: Literal["stretto"] = "stretto") -> dict[str, Any]:
+    def to_dict(self, format: Literal["stretto", "llm-orc"] = "stretto") -> dict[str, Any]:
         """Give the run as plain data that `json.dumps` takes.
 
         Args:
-            format: "stretto".
+            format: "stretto"; "llm-orc": the result of llm-orc 0.25, field by field.
 
         Raises:
             ValueError: for another format.
         """
+        drive = self._drive
+        if format == "llm-orc":
+            return llm_orc_result.result(
+                self.ensemble.name,
+                drive.in_order(),
+                phases=self.phases,
+                terminals=drive.terminals,
+                excused=drive.excused,
+                handled=drive.handled(),
+                input=drive.desk.input,
+                started=self.started,
+                ended=self.ended,
+            )
         if format != "stretto":
-            raise ValueError(f"to_dict knows the format 'stretto', got {format!r}")
+            raise ValueError(f"to_dict knows the formats 'stretto' and 'llm-orc', got {format!r}")
         from importlib.metadata import version  # 20 ms, for those who ask
 
         terminal = self.terminal

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from .errors import ConfigError
-from .lookup import project, tiers
+from .tiers import absolute, project, tiers
+from .yaml_text import excerpt
 
 # Programs by suffix, the first that is there; other files are programs themselves.
 _INTERPRETERS = {".py": (sys.executable or "python3",), ".sh": ("bash", "sh"), ".js": ("node",), ".rb": ("ruby",)}
@@ -41,7 +42,7 @@ class Script:
 def find_script(
     text: str, *, agent: str, source: str | None, strictness: Literal["strict", "compat"], path: str | None = None
 ) -> Script:
-    """Find a script: a file beside the ensemble or in the project; in compat where llm-orc looks, else it is shell text.
+    """Find a script: a file beside the ensemble or in its project; in compat where llm-orc looks, else shell text.
 
     Args:
         text: what the agent's `script` says.
@@ -55,7 +56,7 @@ def find_script(
         ConfigError: it leaves the project; strict also: nothing is there (with the nearest name), it may not be
             executed, or its interpreter is missing. In compat that is a `note`, and the agent fails without a process.
     """
-    beside = Path(source).absolute().parent if source is not None else Path.cwd()
+    beside = absolute(Path(source).parent if source is not None else Path())
     if strictness == "strict":
         return _strict(text, beside, path, agent)
     folder, places = _project(beside), _theirs(beside)
@@ -67,7 +68,7 @@ def find_script(
         return _started(file, folder, path)
     if word and _like_a_file(text):
         looked = ", ".join(dict.fromkeys(str(place.folder) for place in places))
-        return Script((), folder, note=f"script {text!r} was not found in {looked}")
+        return Script((), folder, note=f"script {excerpt(text)} was not found in {looked}")
     return _inline(text, folder, path)
 
 
@@ -75,7 +76,7 @@ def _strict(text: str, beside: Path, path: str | None, agent: str) -> Script:
     places = _ours(beside)
     file = _file(text, places, agent, path_meant=True)
     if file is None:
-        message = f"script {text!r} is no file beside the ensemble or in its project; what a shell shall do goes into one"
+        message = f"script {excerpt(text)} is no file beside the ensemble or in its project; shell text goes into one"
         raise ConfigError(message, agent=agent, key="script", nearest=_nearest(text, places))
     script = _started(file, beside, path)
     if script.note:
@@ -96,7 +97,7 @@ def _outer(beside: Path) -> Path | None:
 
 
 def _project(beside: Path) -> Path:
-    return project(beside if _outer(beside) is None else Path.cwd())
+    return project(beside if _outer(beside) is None else Path())
 
 
 def _ours(beside: Path) -> list[_Place]:
@@ -110,7 +111,7 @@ def _theirs(beside: Path) -> list[_Place]:
         local = tier.name == "local"
         top = tier.folder.parent if local else tier.folder
         places += [_Place(tier.folder / "scripts", top), _Place(tier.folder, top), *([_Place(top, top)] * local)]
-    here = project(Path.cwd())
+    here = project(Path())
     return [*places, *_ours(beside), _Place(here, here)]
 
 
@@ -136,7 +137,9 @@ def _file(text: str, places: Sequence[_Place], agent: str, *, path_meant: bool) 
         (inside if real.is_relative_to(os.path.realpath(place.top)) else outside).append(real)
     found = next(filter(os.path.isfile, inside), None)
     if found is None and (any(map(os.path.isfile, outside)) or (path_meant and not inside)):
-        message = f"script {text!r} leaves the project ({places[-1].top}): copy it there, or call it from a file there"
+        message = (
+            f"script {excerpt(text)} leaves its project: copy it into that, or call it from a file there"
+        )
         raise ConfigError(message, agent=agent, key="script")
     return found
 

@@ -100,7 +100,7 @@ def _text_of(given: Given) -> str:
     if inputs.index is None:
         return as_text(given.data)
     name, number = given.agent.name, f"[{inputs.index}]"
-    chunk = {
+    chunk: dict[str, Any] = {
         "agent_name": name if name.endswith(number) else name + number,
         "input": inputs.item if _only_blocks(given) else given.data,
         "chunk_index": inputs.index,

@@ -6,8 +6,9 @@ import os
 import selectors
 from collections.abc import Callable
 from subprocess import Popen
-from types import TracebackType
-from typing import IO
+from typing import IO, Any
+
+from .script_session import watch
 
 # Bytes of standard output; a script that writes more is killed.
 OUTPUT = 32 * 2**20
@@ -17,66 +18,70 @@ _PIECE = 64 * 2**10  # what a pipe holds
 
 
 class Pipes:
-    """The three pipes of a process, and word of its end.
+    """The three pipes of a process, and word of its end. Used as a context: it closes them.
 
     Args:
-        popen: the process, with three unbuffered pipes; they are closed with this.
+        popen: the process, with three unbuffered pipes.
         stdin: what it gets; it may leave any part of it unread.
-        watch: a file descriptor that can be read once the process has ended. None: nobody says so.
     """
 
-    __slots__ = ("_left", "_selector", "ended", "errors", "output", "too_much")
+    __slots__ = ("_left", "_pipes", "_selector", "_watch", "ended", "errors", "output", "too_much")
 
-    def __init__(self, popen: Popen[bytes], stdin: bytes, watch: int | None) -> None:
+    def __init__(self, popen: Popen[bytes], stdin: bytes) -> None:
+        assert popen.stdin is not None
+        assert popen.stdout is not None
+        assert popen.stderr is not None
         self.output = bytearray()
         self.errors = bytearray()
         self.too_much = False
         self.ended = False
         self._left = memoryview(stdin)
-        # `poll`, because it needs no file descriptor of its own.
-        self._selector = selectors.PollSelector()
-        for pipe, event, act in (
-            (popen.stdin, selectors.EVENT_WRITE, self._write),
-            (popen.stdout, selectors.EVENT_READ, self._read),
-            (popen.stderr, selectors.EVENT_READ, self._read_errors),
-        ):
-            assert pipe is not None
+        self._pipes = (popen.stdin, popen.stdout, popen.stderr)
+        self._selector = selectors.PollSelector()  # it needs no file descriptor of its own
+        acts = (self._write, self._read, self._read_errors)
+        for pipe, act in zip(self._pipes, acts, strict=True):
             os.set_blocking(pipe.fileno(), False)
+            event = selectors.EVENT_READ if pipe.readable() else selectors.EVENT_WRITE
             self._selector.register(pipe, event, act)
-        if watch is not None:
-            self._selector.register(watch, selectors.EVENT_READ, self._end)
+        self._watch = watch(popen.pid)
+        if self._watch is not None:
+            self._selector.register(self._watch, selectors.EVENT_READ, self._end)
 
     def __enter__(self) -> Pipes:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        for pipe in self._open():
-            self._close(pipe)
+    def __exit__(self, *_: object) -> None:
         self._selector.close()
+        for pipe in self._pipes:
+            pipe.close()
+        if self._watch is not None:
+            os.close(self._watch)
 
-    def _open(self) -> list[IO[bytes]]:
-        return [key.fileobj for key in self._selector.get_map().values() if not isinstance(key.fileobj, int)]
+    @property
+    def watched(self) -> bool:
+        """Whether `ended` becomes true by itself."""
+        return self._watch is not None
 
     @property
     def readable(self) -> bool:
         """Whether somebody may still write to its output."""
-        return any(pipe.readable() for pipe in self._open())
+        return not all(pipe.closed for pipe in self._pipes[1:])
 
     def pump(self, seconds: float | None) -> bool:
-        """Wait until a pipe is ready, write and read what goes at once; tells whether one was.
+        """Wait until something can be done, and do what goes at once; tells whether there was anything.
 
         Args:
-            seconds: 0 or more. None: without end.
+            seconds: how long to wait, 0 or more. None: without end.
         """
         ready = self._selector.select(seconds)
         for key, _ in ready:
-            act: Callable[[IO[bytes]], None] = key.data
+            act: Callable[[Any], None] = key.data
             act(key.fileobj)
         return bool(ready)
 
-    def _end(self, watch: object) -> None:
+    def _end(self, fd: int) -> None:
         self.ended = True
-        self._selector.unregister(watch)
+        self._selector.unregister(fd)
 
     def _write(self, pipe: IO[bytes]) -> None:
         try:

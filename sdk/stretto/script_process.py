@@ -6,7 +6,6 @@ The loop only waits for a future: starting a process, feeding it, reading it and
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import threading
 import time
@@ -16,7 +15,7 @@ from dataclasses import dataclass
 from subprocess import Popen
 
 from .script_pipes import Pipes
-from .script_session import has_ended, kill_session, reap, signal_group, start, watch
+from .script_session import has_ended, kill_session, reap, signal_group, start
 
 # Seconds from SIGTERM to SIGKILL, and from there until the end is no longer waited for. Together they stay below the
 # default `cancel_grace`.
@@ -40,8 +39,8 @@ class Ended:
     """
 
     status: int | None
-    output: bytes = b""
-    errors: bytes = b""
+    output: bytes | bytearray = b""
+    errors: bytes | bytearray = b""
     too_much: bool = False
 
 
@@ -123,18 +122,31 @@ class Process:
         if self._signal is not None:
             return Ended(None)
         popen = start(self._argv, self._folder, self._environment)
-        status = None
-        try:
-            with self._lock:
-                self._pid = popen.pid
-                if self._signal is not None:  # it came while the process was being started
-                    signal_group(popen.pid, self._signal)
-            with Pipes(popen, self._stdin) as pipes:
+        with Pipes(popen, self._stdin) as pipes:
+            try:
                 self._attend(popen, pipes)
+            finally:
                 kill_session(popen.pid)
-                _drain(pipes)
-        finally:
-            kill_session(popen.pid)  # 
-            with self._lock:
-                ...
-        return Ended(status, bytes(pipes.output), bytes(pipes.errors), pipes.too_much)
+                with self._lock:
+                    self._pid = None
+                status = reap(popen)
+            until = time.monotonic() + _LOOK  # one that has fled the session may still be writing
+            while pipes.readable and pipes.pump(0) and time.monotonic() < until:
+                pass
+        return Ended(status, pipes.output, pipes.errors, pipes.too_much)
+
+    def _attend(self, popen: Popen[bytes], pipes: Pipes) -> None:
+        with self._lock:
+            self._pid = popen.pid
+            if self._signal is not None:  # it came while the process was being started
+                signal_group(popen.pid, self._signal)
+        while not (pipes.ended or pipes.too_much):
+            pipes.pump(None if pipes.watched else _LOOK)
+            if not pipes.watched:
+                pipes.ended = has_ended(popen)
+        until = time.monotonic() + LINGER
+        while pipes.readable and not pipes.too_much and self._signal is None:
+            left = until - time.monotonic()
+            if left <= 0:
+                return
+            pipes.pump(left)

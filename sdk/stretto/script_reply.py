@@ -23,8 +23,8 @@ def reply_of(ended: Ended, given: Given) -> Reply:
     """Give the reply of a script that ended: `raw` is the JSON that it wrote, else its text.
 
     In compat an object with a `success` that is false or an `error` that is true has failed, and the input's form
-    decides what the rest is: with dependencies a text, JSON or not (an object can be asked for its fields all the same);
-    without, and in a fan-out, what is not JSON becomes the `output` of an object.
+    decides what the rest is: with dependencies a text, JSON or not (of an object, the object); without, and in a
+    fan-out, what is not JSON becomes the `output` of an object.
 
     Raises:
         ScriptFailed: it says so by its exit status, or wrote too much; in compat also as above.

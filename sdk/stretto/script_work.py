@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -49,7 +50,7 @@ class ScriptWork:
         given, script = self._given, self._script
         if not script.argv:
             raise failed(script.note)
-        text = as_text(call.messages[-1:])
+        text = as_text(call.messages[-1:]) if call.messages else given.inputs.text
         if text != given.inputs.text:  # a layer has changed it
             given = replace(given, data=text)
         stdin = stdin_of(given)
@@ -59,8 +60,16 @@ class ScriptWork:
             return reply_of(await process.run(), given)
         except ScriptFailed as error:
             failure = error
-        except (OSError, RuntimeError, ValueError) as error:
-            failure = failed(f"it cannot be started: {_why(error)}")
-        failure.redact(_without({name: value for name, value in passed.items() if name not in PASSED}).error_text)
-        raise failure
+        except (OSError, RuntimeError, ValueError) as error:  # no such program, no threads left, NUL in its text
+            failure = failed(_why(error))
+        named = (value for name, value in passed.items() if name not in PASSED)
+        failure.redact(Redactor(Secret(value) for value in named if value.strip()).error_text)
+        raise failure  # outside of the except block, so that no foreign context is attached
 
+
+def _why(error: Exception) -> str:
+    if not isinstance(error, OSError) or error.strerror is None:
+        return f"it cannot be started: {error}"
+    hint = {errno.ENOEXEC: "; it is no program, and has no #! line", errno.E2BIG: "; shell text belongs in a file"}
+    where = f" ({error.filename})" if error.filename is not None else ""
+    return f"it cannot be started: {error.strerror}{where}{hint.get(error.errno or 0, '')}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from .events import (
@@ -18,7 +18,7 @@ from .events import (
     PhaseStarted,
     RunStarted,
 )
-from .outcome import Outcome
+from .outcome import Outcome, within
 from .terminal import STEERING, visible
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ def summary(run: Run, to: Console) -> None:
             f"{timings.queue + timings.limit + timings.backoff:.2f}",
             str(outcome.usage.input_tokens),
             str(outcome.usage.output_tokens),
-            str(len(outcome.attempts)),
+            str(sum(len(one.attempts) for one in within([outcome]))),
             money(outcome.cost),
             outcome.status,
         )
@@ -172,9 +172,7 @@ def show_plan(described: Mapping[str, Any], to: Console) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("phase", "agent", "work", "needs", "goes to", "key"):
         table.add_column(name, overflow="fold")
-    for agent in described["agents"]:
-        work, needs = agent["model"] or "function", ", ".join(agent["depends_on"])
-        cells = (str(agent["phase"]), agent["name"], work, needs, agent["host"] or "", agent["key"] or "")
+    for cells in _rows(described, ""):
         table.add_row(*map(one_line, cells))
     count = len(described["phases"])
     to.print(one_line(f"{described['ensemble']}: {count} phase{'s' * (count != 1)}, schedule {described['schedule']}"))
@@ -182,6 +180,29 @@ def show_plan(described: Mapping[str, Any], to: Console) -> None:
     to.print(one_line(f"layers: {', '.join(described['middleware'])}"))
     given = (f"{name} {value}" for name, value in described["settings"].items() if value is not None)
     to.print(f"settings: {', '.join(given)}")
+
+
+def _rows(described: Mapping[str, Any], within: str) -> Iterator[tuple[str, ...]]:
+    """Give the cells of each agent, and below it of those that run within it."""
+    for agent in described["agents"]:
+        needs = ", ".join(agent["depends_on"])
+        phase = f"{within}{agent['phase']}"
+        yield phase, f"{within}{agent['name']}", _work(agent), needs, agent["host"] or "", agent["key"] or ""
+        if agent["ensemble"] is not None:
+            yield from _rows(agent["ensemble"], f"{within}  ")
+
+
+def _work(agent: Mapping[str, Any]) -> str:
+    kind = agent["kind"]
+    if agent["model"] is not None:
+        what = " else ".join((agent["model"], *agent["fallback"]))
+    elif agent["script"] is not None:
+        what = f"script {' '.join(agent['script'])}"
+    elif agent["ensemble"] is not None:
+        what = f"{kind} {agent['ensemble']['ensemble']}"
+    else:
+        what = f"{kind} {agent['dispatch'] or ''}".rstrip()
+    return f"{what}, for each of {agent['fan_out']}" if agent["fan_out"] else what
 
 
 def json_text(data: Any, *, indent: int | None = 2) -> str:

@@ -32,7 +32,7 @@ ORDER = (
     "rate_limit",
     "timeout",
 )
-DEFAULT = ("trace", "retry", "concurrency_limit", "rate_limit", "timeout")
+DEFAULT = ("trace", "fallback", "retry", "concurrency_limit", "rate_limit", "timeout")
 _RETRY = ORDER.index("retry")
 
 

@@ -42,6 +42,7 @@ class Stage:
         endpoints: of agents with a model.
         targets: the models that may stand in, of agents that have some.
         scripts: of agents that are scripts.
+        composites: names of the agents that run others.
         inner: of agents that run an ensemble known before the run.
         chosen: makes an ensemble ready that an agent has chosen by name.
         environ: the environment that scripts get their variables from.
@@ -60,6 +61,7 @@ class Stage:
     endpoints: Mapping[str, Endpoint]
     targets: Mapping[str, tuple[Target, ...]]
     scripts: Mapping[str, Script]
+    composites: frozenset[str]
     inner: Mapping[str, Stage]
     chosen: Callable[[str, str], Awaitable[Stage]]
     environ: Mapping[str, str]
@@ -134,6 +136,7 @@ class Staging:
             endpoints={a.name: self.routing.agent_endpoint(a, key_needed=needed) for a in ensemble.agents if a.model},
             targets={a.name: self._targets(a) for a in ensemble.agents if a.fallback},
             scripts={a.name: self._script(a, ensemble) for a in ensemble.agents if a.script is not None},
+            composites=frozenset(a.name for a in ensemble.agents if a.composite),
             inner=inner,
             chosen=partial(self._chosen, ensemble, stacks, path, settings),
             environ=self.environ,

@@ -49,13 +49,13 @@ def judge(
         return Verdict("skipped", f"no dependency succeeded: {named}", all_excused)
     if agent.when is None:
         return None
-    verdict = _guarded(agent, agent.when, given, outcomes, excused)
+    verdict = _guarded(agent, agent.when, given, outcomes, excused, compat)
     unreadable = verdict is not None and verdict.error is not None
     return Verdict("skipped", verdict.reason, True) if compat and unreadable and verdict is not None else verdict
 
 
 def _guarded(
-    agent: Agent, when: str, given: Any, outcomes: Mapping[str, Outcome], excused: Collection[str]
+    agent: Agent, when: str, given: Any, outcomes: Mapping[str, Outcome], excused: Collection[str], compat: bool
 ) -> Verdict | None:
     guard = marks.guard(when, agent=agent.name)
     try:
@@ -69,4 +69,5 @@ def _guarded(
     except InvalidOutput as error:
         error.agent = agent.name
         return Verdict("failed", str(error), error=error)
-    return None if guard.holds(value) else Verdict("skipped", f"when {when} does not hold", True)
+    holds = guard.holds_in_llm_orc(value) if compat else guard.holds(value)
+    return None if holds else Verdict("skipped", f"when {when} does not hold", True)

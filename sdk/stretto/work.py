@@ -13,19 +13,20 @@ from typing import TYPE_CHECKING, Any
 
 from . import telemetry
 from .call import Call, Endpoint, Services
-from .script_input import Given
-from .script_work import ScriptWork
 from .event_log import EventLog
-from .inputs import Inputs, Item, as_text, chat_messages
+from .inputs import Inputs, as_text, chat_messages
 from .outcome import Outcome, plain
 from .params import CALL_FIELDS
-from .prompt import Composer, check_picked, compose, data, system
+from .prompt import Composer, check_picked, data, system
 from .reply import Delta, Reply
+from .script_input import Given
+from .script_work import ScriptWork
 from .thread import in_thread
 
 if TYPE_CHECKING:
     from .agent import Agent
     from .call import Kind, Work
+    from .drive import Drive
     from .staging import Stage
     from .supervisor import Supervisor
 
@@ -106,32 +107,16 @@ class Sink:
             self._take(Delta(tool_call=call))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Task:
-    """What one agent has to work on.
-
-    Args:
-        given: the run's input, or the agent's own.
-        outcomes: that it may see, by name.
-        deadline: loop time; None: no bound.
-        item: of a fan-out instance.
-    """
-
-    given: Any
-    outcomes: Mapping[str, Outcome]
-    deadline: float | None
-    item: Item | None
-
-
-async def work(desk: Desk, stage: Stage, supervisor: Supervisor, task: Task) -> Outcome:
+async def work(drive: Drive, supervisor: Supervisor) -> Outcome:
     """Do the work of one agent that makes a call, from its inputs to its outcome.
 
     Raises:
         BaseException: whatever ended it; the supervisor makes an outcome of it.
     """
-    agent, given, outcomes = supervisor.agent, task.given, task.outcomes
-    inputs = compose(agent, given, outcomes, desk.composer, desk.metadata, task.item)
-    if stage.ensemble.strictness == "compat" and isinstance(agent.prompt, str):
+    desk, agent, outcomes = drive.desk, supervisor.agent, drive.visible
+    given = drive.inputs[agent.name]
+    inputs = drive.composed(agent)
+    if drive.compat and isinstance(agent.prompt, str):
         check_picked(agent.prompt, inputs, outcomes)
     llm = agent.model is not None
     messages = chat_messages(given, inputs.text, system(agent, inputs, outcomes) if llm else None)
@@ -142,8 +127,8 @@ async def work(desk: Desk, stage: Stage, supervisor: Supervisor, task: Task) -> 
     if desk.stream if agent.stream is None else agent.stream:
         sink = Sink(desk.log, supervisor)
         supervisor.seen = sink.seen
-    call = _call(desk, stage, supervisor, task, messages, inputs, sink)
-    reply = await stage.pipelines[agent.name](call)
+    call = _call(drive, supervisor, messages, inputs, sink)
+    reply = await drive.stage.pipelines[agent.name](call)
     if not isinstance(reply, Reply):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(
             f"a layer gave a {type(reply).__name__} instead of a Reply: does it return what call_next gave?"
@@ -160,15 +145,13 @@ def _said(text: str) -> tuple[dict[str, Any], ...]:
 
 
 def _call(
-    desk: Desk,
-    stage: Stage,
+    drive: Drive,
     supervisor: Supervisor,
-    task: Task,
     messages: tuple[Mapping[str, Any], ...],
     inputs: Inputs,
     sink: Sink | None,
 ) -> Call:
-    agent = supervisor.agent
+    desk, stage, agent = drive.desk, drive.stage, supervisor.agent
     name, endpoint = agent.name, stage.endpoints.get(agent.name, _NOWHERE)
     kind: Kind = "llm" if agent.model is not None else "function" if agent.function is not None else "script"
     params = agent.params or _NOTHING
@@ -189,11 +172,11 @@ def _call(
         fallback=stage.targets.get(name, ()),
         metadata=desk.metadata,
         emit=sink,
-        deadline=task.deadline,
+        deadline=drive.nearest_deadline(),
         record=supervisor.record,
         services=desk.services,
         clock=supervisor.clock,
-        work=None if kind == "llm" else _own_work(stage, agent, inputs, task.outcomes),
+        work=None if kind == "llm" else _own_work(stage, agent, inputs, drive.visible),
     )
 
 

@@ -7,9 +7,10 @@ finite, and tags that would make objects are refused. No refusal repeats more th
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import yaml
@@ -36,8 +37,22 @@ class Place(NamedTuple):
     column: int
 
 
+class Origin(NamedTuple):
+    """How the key was written that a translated one comes from.
+
+    Args:
+        key: its name.
+        file: where it stands; None: in the same file.
+    """
+
+    key: str
+    file: str | None = None
+
+
 class Section(dict[str, Any]):
     """A mapping that knows where its keys stand."""
+
+    origins: Mapping[str, Origin] = MappingProxyType({})  # of those that were translated
 
     def __init__(self, place: Place) -> None:
         super().__init__()
@@ -45,6 +60,13 @@ class Section(dict[str, Any]):
         self.keys_at: dict[str, Place] = {}
         self.merged: set[str] = set()
         self.size = 1
+
+    def put(self, key: str, value: Any, place: Place, origin: Origin | None = None) -> None:
+        """Set a key, and where it stands; `origin` when it was written as another one."""
+        self[key] = value
+        self.keys_at[key] = place
+        if origin is not None:
+            self.origins = {**self.origins, key: origin}
 
 
 class Items(list[Any]):

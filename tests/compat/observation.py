@@ -51,7 +51,7 @@ def observation(
     usage = result["metadata"].get("usage") or {}
     return {
         **seen,
-        "order": list(result["execution_order"]),
+        "order": list(result.get("execution_order", [])),
         "phases": [sorted(names) for names in phases],
         "agents": records,
         "usage": {name: [u["input_tokens"], u["output_tokens"]] for name, u in usage.get("agents", {}).items()},

@@ -61,12 +61,10 @@ def observed(cases: Iterable[Case], server: Answering, folder: Path) -> dict[str
 
 
 def _observation(case: Case, answer: dict[str, Any], requests: list[dict[str, Any]]) -> Observation:
-    if "refused" in answer:
+    if "result" not in answer:  # refused, or ended by an exception: no result either way
         return {"accepted": False}
-    if "crashed" in answer:
-        return {"accepted": True, "status": "crashed"}
     result = answer["result"]
-    measured = result["metadata"]["adaptive_resource_management"]["phase_metrics"]
+    measured = result["metadata"]["adaptive_resource_management"].get("phase_metrics", [])
     return observation(case, result, [phase["agent_names"] for phase in measured], requests)
 
 

@@ -6,11 +6,14 @@ import pytest
 
 import stretto.middleware as face
 from stretto import Middleware
-from stretto.middleware import ConcurrencyLimit, RateLimit, Retry, Timeout, Trace
+from stretto.middleware import ConcurrencyLimit, Fallback, RateLimit, Retry, Timeout, Trace
 from stretto.testing import assert_middleware_contract
 
 LAYERS: dict[str, Callable[[], Middleware]] = {
     "Trace()": Trace,
+    "Fallback()": Fallback,
+    "Fallback(of one)": lambda: Fallback("simulated/other"),
+    "Fallback(of two, restart_streams=True)": lambda: Fallback(["simulated/b", "simulated/c"], restart_streams=True),
     "Retry()": Retry,
     "Retry(5, restart_streams=True)": lambda: Retry(5, restart_streams=True),
     "Retry(3, throttle=None)": lambda: Retry(3, throttle=None),
@@ -31,7 +34,9 @@ def test_a_shipped_layer_keeps_the_contract(name: str) -> None:
     assert_middleware_contract(LAYERS[name])
 
 
-@pytest.mark.parametrize("layer", [Trace(), Retry(), ConcurrencyLimit(2), RateLimit(requests=5), Timeout(5)])
+@pytest.mark.parametrize(
+    "layer", [Trace(), Fallback("simulated/b"), Retry(), ConcurrencyLimit(2), RateLimit(requests=5), Timeout(5)]
+)
 def test_one_object_keeps_it_from_one_scenario_to_the_next(layer: Middleware) -> None:
     assert_middleware_contract(layer)
 

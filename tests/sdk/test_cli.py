@@ -81,10 +81,19 @@ def test_the_exit_codes_are_in_the_help() -> None:
 def test_run_has_the_options_that_work(command: str) -> None:
     assert helped(command).startswith(f"Usage: main {command} [OPTIONS] FILE [INPUT] ")
     assert options_of(command) == {
-        *("--input", "--format", "--timeout", "--max-concurrent", "--schedule", "--trust", "--tolerate-errors"),
+        *(
+            "--input",
+            "--format",
+            "--timeout",
+            "--max-concurrent",
+            "--schedule",
+            "--trust",
+            "--allow-scripts",
+            "--tolerate-errors",
+        ),
         *("-v", "--verbose", "-h", "--help"),
     }
-    assert "[text|json|jsonl]" in helped(command)
+    assert "[text|json|jsonl|llm-orc]" in helped(command)
     assert "[phases|ready]" in helped(command)
 
 
@@ -435,7 +444,7 @@ def test_a_plan_shows_everything_and_calls_nobody(monkeypatch: pytest.MonkeyPatc
     result = stretto("plan", "e.yaml", files={"e.yaml": text})
     assert result.exit_code == 0
     assert result.stdout.startswith("e: 2 phases, schedule phases\n")
-    assert "layers: trace, retry, concurrency_limit, rate_limit, timeout" in result.stdout
+    assert "layers: trace, fallback, retry, concurrency_limit, rate_limit, timeout" in result.stdout
     assert "settings: default_timeout 60" in result.stdout
     assert result.stderr.startswith("warning: agent 'b': its prompt shows neither")
 

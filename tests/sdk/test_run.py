@@ -673,7 +673,7 @@ def test_to_dict_is_plain_data_with_all_that_is_known() -> None:
         assert data["status"] == "completed_with_errors"
         assert data["phases"] == [["a"], ["b"]]
         assert data["output"] is None
-        assert data["middleware"] == ["trace", "retry", "concurrency_limit", "rate_limit", "timeout"]
+        assert data["middleware"] == ["trace", "fallback", "retry", "concurrency_limit", "rate_limit", "timeout"]
         assert data["metadata"]["tenant"] == "t"
         assert data["outcomes"]["a"]["output"] == "hello"
         assert data["outcomes"]["a"]["attempts"][0]["error"]["type"] == "ProviderFailed"

@@ -247,8 +247,8 @@ def test_a_plan_shows_phases_agents_layers_and_settings() -> None:
         ["0", "a", "simulated/echo", "this", "process"],
         ["1", "b", "simulated/echo", "a", "this", "process"],
     ]
-    assert lines[4] == "layers: trace, retry, concurrency_limit, rate_limit, timeout"
-    assert lines[5].startswith("settings: default_timeout 60, max_concurrent_agents 100")
+    assert lines[4] == "layers: trace, fallback, retry, concurrency_limit, rate_limit, timeout"
+    assert lines[5].startswith("settings: default_timeout 60, max_ensemble_depth 5, max_concurrent_agents 100")
 
 
 def test_a_plan_of_one_phase_says_so() -> None:
@@ -257,6 +257,27 @@ def test_a_plan_of_one_phase_says_so() -> None:
 
 def test_a_function_is_shown_as_such() -> None:
     assert "function" in plan_lines(Ensemble("e", [Agent("a", function=lambda inputs: "x")]))[2]
+
+
+def test_a_plan_shows_what_runs_within_an_agent_below_it() -> None:
+    child = Ensemble("child", [Agent("x"), Agent("y", depends_on=["x"])], model="simulated/echo")
+    agents = [
+        Agent("list", function=lambda inputs: [1]),
+        Agent("each", fan_out="${list}", model="simulated/echo", fallback=["simulated/a", "simulated/b"]),
+        Agent("review", ensemble=child),
+        Agent("again", loop={"body": child, "max_iterations": 2}),
+        Agent("chosen", dispatch="${list.name}"),
+    ]
+    lines = [line.split("  ") for line in plan_lines(Ensemble("e", agents))]
+    cells = [[cell.strip() for cell in line if cell.strip()] for line in lines[2:11]]
+    assert cells[1][2:4] == [
+        "simulated/echo else simulated/a else simulated/b, for each of ${list}",
+        "list",
+    ]
+    assert cells[2][1:3] == ["review", "ensemble child"]
+    assert [cell[:2] for cell in cells[3:5]] == [["0", "x"], ["1", "y"]]
+    assert cells[5][2] == "loop child"
+    assert cells[8][1:3] == ["chosen", "dispatch ${list.name}"]
 
 
 def test_nothing_of_a_file_can_steer_the_terminal_of_a_plan() -> None:

@@ -15,13 +15,13 @@ from stretto.call import Call
 from stretto.contract import Middleware, Next
 from stretto.ensemble import Ensemble
 from stretto.errors import ConfigError
-from stretto.middleware import ConcurrencyLimit, RateLimit, Retry, Timeout, Trace
+from stretto.middleware import ConcurrencyLimit, Fallback, RateLimit, Retry, Timeout, Trace
 from stretto.reply import Reply
 from stretto.runner import Runner
 from stretto.stack import ORDER, chain, checked, merge, names, shipped_layer, unbounded
 from stretto.testing import Stack, a_call
 
-DEFAULT = ["trace", "retry", "concurrency_limit", "rate_limit", "timeout"]
+DEFAULT = ["trace", "fallback", "retry", "concurrency_limit", "rate_limit", "timeout"]
 
 
 def layer(name: str) -> Middleware:
@@ -58,8 +58,9 @@ def test_the_default_stack_is_the_table_s() -> None:
 
 
 def test_every_default_layer_is_as_called_without_arguments() -> None:
-    trace, retry, concurrency, rate, timeout = default_stack()
+    trace, fallback, retry, concurrency, rate, timeout = default_stack()
     assert isinstance(trace, Trace)
+    assert fallback == Fallback()
     assert isinstance(concurrency, ConcurrencyLimit)
     assert isinstance(rate, RateLimit)
     assert timeout == Timeout()
@@ -68,38 +69,39 @@ def test_every_default_layer_is_as_called_without_arguments() -> None:
 
 
 def test_two_default_stacks_share_no_layer_with_state() -> None:
-    assert default_stack()[2] is not default_stack()[2]
+    assert default_stack()[3] is not default_stack()[3]
 
 
 def test_your_layers_stand_just_outside_retry_in_their_order() -> None:
     stack = default_stack(layer("one"), layer("two"))
-    assert names(stack) == ["trace", "one", "two", "retry", "concurrency_limit", "rate_limit", "timeout"]
+    assert names(stack) == ["trace", "fallback", "one", "two", "retry", "concurrency_limit", "rate_limit", "timeout"]
 
 
 def test_a_replacement_stands_in_its_place() -> None:
     retry = Retry(5)
-    assert default_stack(retry=retry)[1] is retry
+    assert default_stack(retry=retry)[2] is retry
 
 
 def test_any_layer_may_be_a_replacement() -> None:
     fair = MyLimit()
     stack = default_stack(concurrency_limit=fair)
-    assert names(stack) == ["trace", "retry", "my_limit", "rate_limit", "timeout"]
-    assert stack[2] is fair
+    assert names(stack) == ["trace", "fallback", "retry", "my_limit", "rate_limit", "timeout"]
+    assert stack[3] is fair
 
 
 def test_none_leaves_a_layer_out() -> None:
-    assert names(default_stack(retry=None, trace=None)) == ["concurrency_limit", "rate_limit", "timeout"]
+    assert names(default_stack(retry=None, trace=None)) == ["fallback", "concurrency_limit", "rate_limit", "timeout"]
     assert names(default_stack(budget=None)) == DEFAULT
 
 
 def test_a_place_that_is_not_in_the_default_stack_may_be_taken() -> None:
-    assert names(default_stack(hedge=layer("mine"))) == [*DEFAULT[:2], "mine", *DEFAULT[2:]]
+    assert names(default_stack(hedge=layer("mine"))) == [*DEFAULT[:3], "mine", *DEFAULT[3:]]
 
 
 def test_without_retry_your_layer_stands_where_it_would_stand() -> None:
     assert names(default_stack(layer("mine"), retry=None)) == [
         "trace",
+        "fallback",
         "mine",
         "concurrency_limit",
         "rate_limit",
@@ -121,13 +123,20 @@ def test_a_replacement_that_is_no_layer_is_refused(wrong: Any) -> None:
 
 def test_a_shipped_layer_among_yours_takes_its_own_place() -> None:
     stack = default_stack(RateLimit(requests=9, name="tenant"), Retry(5))
-    assert names(stack) == ["trace", "retry", "concurrency_limit", "rate_limit", "tenant", "timeout"]
-    assert isinstance(stack[1], Retry)
-    assert stack[1].attempts == 5
+    assert names(stack) == ["trace", "fallback", "retry", "concurrency_limit", "rate_limit", "tenant", "timeout"]
+    assert isinstance(stack[2], Retry)
+    assert stack[2].attempts == 5
 
 
 def test_a_shipped_layer_is_found_by_its_name() -> None:
-    assert [shipped_layer(name) for name in DEFAULT] == [Trace, Retry, ConcurrencyLimit, RateLimit, Timeout]
+    assert [shipped_layer(name) for name in DEFAULT] == [
+        Trace,
+        Fallback,
+        Retry,
+        ConcurrencyLimit,
+        RateLimit,
+        Timeout,
+    ]
     assert set(DEFAULT) < set(ORDER)
 
 
@@ -272,6 +281,7 @@ def test_the_table_s_order_is_not_warned_of() -> None:
         ([RateLimit(requests=1), ConcurrencyLimit(1)], "ConcurrencyLimit", "RateLimit"),
         ([Timeout(), layer("between"), Retry()], "Retry", "Timeout"),
         ([Retry(), Trace()], "Trace", "Retry"),
+        ([Retry(), Fallback()], "Fallback", "Retry"),
         ([Timeout(), MyRetry()], "MyRetry", "Timeout"),
     ],
 )

@@ -1,0 +1,322 @@
+"""Cases on what an agent is asked: dependencies, failures, guards, `input_key`, `input_scope`, requests, fallbacks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from compat.case import Case, Fix, case, config, profile
+
+_DATA = {
+    "items": ["x", {"k": 1}, 3],
+    "text": "picked",
+    "object": {"z": [1, "é"]},
+    "number": 5,
+    "no": False,
+    "none": None,
+}
+_NOT_FOUND = Fix("an input_key that is not found fails the agent")
+_EDGE = Fix("a reference in a guard is an edge")
+
+# Guards that see `_VALUES`, the answer of the agent `one`.
+_VALUES = {
+    "text": "hello",
+    "number": 3,
+    "yes": True,
+    "no": False,
+    "none": None,
+    "word": "false",
+    "zero": 0,
+    "empty": "",
+    "list": [1],
+    "nothing": [],
+    "object": {"key": "v"},
+    "half": 1.5,
+    "two": "a b",
+    "digits": "3",
+    "one": 1,
+}
+_GUARDS = [
+    *("${one.text}", "${one.number}", "${one.yes}", "${one.no}", "${one.none}", "${one.word}", "${one.zero}"),
+    *("${one.empty}", "${one.list}", "${one.nothing}", "${one.missing}", "${one.object.key}", "${one.text.key}"),
+    *("${one.text} == hello", "${one.text} == 'hello'", '${one.text} == "hello"', "${one.text}==hello"),
+    *("${one.text} == other", "${one.two} == a b", '${one.two} == "a b"', "${one.object.key} == v"),
+    *("${one.number} == 3", "${one.number} == 3.0", '${one.number} == "3"', "${one.number} == 4", "${one.half} == 1.5"),
+    *("${one.digits} == 3", "${one.digits} == '3'", "${one.yes} == true", "${one.no} == false", "${one.yes} == false"),
+    *(
+        "${one.no} == true",
+        "${one.missing} == x",
+        "${one.missing} == null",
+        "${one.none} == null",
+        "${one.empty} == ''",
+    ),
+]
+
+
+def cases() -> Iterator[Case]:
+    """Give the cases of this file."""
+    yield from _dependencies()
+    yield from _selections()
+    yield from _guards()
+    yield from _requests()
+    yield from _fallbacks()
+
+
+def _dependencies() -> Iterator[Case]:
+    yield case("prompt: one agent", "- {name: one, model_profile: a}")
+    yield case(
+        "prompt: an empty input",
+        "- {name: one, model_profile: a}\n- {name: two, model_profile: b, depends_on: [one]}",
+        input="",
+    )
+    yield case(
+        "prompt: an input of several paragraphs",
+        "- {name: one, model_profile: a}\n- {name: two, model_profile: b, depends_on: [one]}",
+        input="first\n\nsecond: {x}\n",
+    )
+    yield case(
+        "prompt: blocks in the order of depends_on",
+        """
+        - {name: three, model_profile: b, depends_on: [two, one], system_prompt: "Role: judge"}
+        - {name: one, model_profile: a}
+        - {name: two, model_profile: my-prof, system_prompt: ""}
+        - {name: four, model_profile: b, depends_on: [three]}
+        """,
+    )
+    yield case(
+        "prompt: failed and skipped dependencies",
+        """
+        - {name: one, model_profile: bad}
+        - {name: two, model_profile: my-prof}
+        - {name: three, model_profile: b, depends_on: [two, one]}
+        - {name: four, model_profile: b, depends_on: [one]}
+        - {name: five, model_profile: b, depends_on: [four, two]}
+        """,
+    )
+    yield case(
+        "prompt: running although all dependencies failed",
+        """
+        - {name: one, model_profile: bad}
+        - {name: two, model_profile: a, depends_on: [one]}
+        - {name: three, model_profile: b, depends_on: [two, one], on_dependency_failure: run}
+        - {name: four, model_profile: b, depends_on: [three]}
+        - {name: five, model_profile: b, depends_on: [three], on_dependency_failure: run}
+        """,
+    )
+    yield case("prompt: a run whose only agent fails", "- {name: one, model_profile: bad}")
+    yield case(
+        "prompt: a dependency that is named twice, once as a mapping",
+        """
+        - {name: one, model_profile: a}
+        - {name: two, model_profile: b, depends_on: [{agent_name: one}]}
+        """,
+    )
+
+
+def _selections() -> Iterator[Case]:
+    keys = ("text", "object", "number", "no", "none", "items")
+    agents = "\n".join(f"- {{name: {key}, model_profile: b, depends_on: [one, two], input_key: {key}}}" for key in keys)
+    yield case(
+        "input_key: values",
+        f"- {{name: one, model_profile: j}}\n- {{name: two, model_profile: a}}\n{agents}",
+        answers={"j": _DATA},
+    )
+    yield case(
+        "input_key: not found, or not an object",
+        """
+        - {name: one, model_profile: j}
+        - {name: two, model_profile: a}
+        - {name: absent, model_profile: b, depends_on: [one], input_key: absent}
+        - {name: text, model_profile: b, depends_on: [two], input_key: absent}
+        - {name: dotted, model_profile: b, depends_on: [one], input_key: object.z}
+        - {name: script, script: cat, depends_on: [one], input_key: absent}
+        """,
+        answers={"j": _DATA},
+        fixes=dict.fromkeys(("agents", "requests", "status", "has_errors", "deliverable", "usage"), _NOT_FOUND),
+    )
+    yield case("input_key: without dependencies", "- {name: one, model_profile: b, input_key: text}")
+    yield case(
+        "input_key: of a dependency that failed",
+        """
+        - {name: one, model_profile: bad}
+        - {name: two, model_profile: a}
+        - {name: three, model_profile: b, depends_on: [one, two], input_key: text}
+        """,
+    )
+    yield case(
+        "input_scope: dependencies alone",
+        """
+        - {name: one, model_profile: j}
+        - {name: two, model_profile: a}
+        - {name: three, model_profile: b, depends_on: [two, one], input_scope: dependencies}
+        - {name: key, model_profile: b, depends_on: [one, two], input_scope: dependencies, input_key: text}
+        - {name: none, model_profile: b, input_scope: dependencies}
+        """,
+        answers={"j": _DATA},
+    )
+    yield case(
+        "input_scope: a failed dependency",
+        """
+        - {name: one, model_profile: bad}
+        - {name: two, model_profile: a}
+        - {name: three, model_profile: b, depends_on: [one, two], input_scope: dependencies}
+        """,
+    )
+
+
+def _guards() -> Iterator[Case]:
+    for guard in _GUARDS:
+        quoted = "'" + guard.replace("'", "''") + "'"
+        agents = (
+            f"- {{name: one, model_profile: j}}\n- {{name: two, model_profile: b, depends_on: [one], when: {quoted}}}"
+        )
+        yield case(f"when: {guard}", agents, answers={"j": _VALUES})
+    yield case(
+        "when: dependants of a skipped agent",
+        """
+        - {name: one, model_profile: j}
+        - {name: bad, model_profile: bad}
+        - {name: skipped, model_profile: a, depends_on: [one], when: "${one.no}"}
+        - {name: alone, model_profile: b, depends_on: [skipped]}
+        - {name: beside, model_profile: b, depends_on: [skipped, one]}
+        - {name: failed, model_profile: b, depends_on: [skipped, bad]}
+        - {name: further, model_profile: b, depends_on: [alone]}
+        - {name: both, model_profile: b, depends_on: [failed, skipped]}
+        - {name: anyway, model_profile: b, depends_on: [skipped], on_dependency_failure: run}
+        """,
+        answers={"j": _VALUES},
+    )
+    yield case(
+        "when: the source failed, or is no object",
+        """
+        - {name: bad, model_profile: bad}
+        - {name: text, model_profile: a}
+        - {name: one, model_profile: b, depends_on: [bad, text], when: "${bad.x}"}
+        - {name: two, model_profile: b, depends_on: [text], when: "${text.x}"}
+        - {name: three, model_profile: b, depends_on: [bad], when: "${bad.x}"}
+        - {name: four, model_profile: b, depends_on: [bad], when: "${bad.x}", on_dependency_failure: run}
+        """,
+    )
+    yield case(
+        "when: an agent of an earlier phase that is no dependency",
+        """
+        - {name: one, model_profile: j}
+        - {name: two, model_profile: a}
+        - {name: three, model_profile: b, depends_on: [two], when: "${one.yes}"}
+        """,
+        answers={"j": _VALUES},
+    )
+    yield case(
+        "when: an agent of the same phase",
+        """
+        - {name: two, model_profile: b, when: "${one.yes}"}
+        - {name: one, model_profile: j}
+        """,
+        answers={"j": _VALUES},
+        fixes=dict.fromkeys(("phases", "agents", "requests", "usage", "deliverable"), _EDGE),
+    )
+    yield case(
+        "when: another comparison",
+        """
+        - {name: one, model_profile: j}
+        - {name: two, model_profile: b, depends_on: [one], when: "${one.number} > 2"}
+        """,
+        answers={"j": _VALUES},
+        fixes={"accepted": Fix("a guard that is not ${...} is refused", ours=False)},
+    )
+    yield case(
+        "when: not equal",
+        """
+        - {name: one, model_profile: j}
+        - {name: same, model_profile: b, depends_on: [one], when: "${one.text} != hello"}
+        - {name: other, model_profile: b, depends_on: [one], when: "${one.text} != world"}
+        """,
+        answers={"j": _VALUES},
+        fixes={
+            "agents.same": Fix("stretto knows !=, to them the guard is a text that is not empty"),
+            "requests": Fix("as above"),
+            "usage": Fix("as above"),
+        },
+    )
+
+
+_PROFILES = f"""
+prof: {profile("pm", system_prompt="'Role: of the profile'", options="{top_p: 0.9, seed: 3}")}
+hot: {profile("hm", temperature=0.9, max_tokens=77)}
+local: {{model: lm, provider: llama-server, base_url: BASE_URL, options: {{think: false}}}}
+plain: {{model: om, provider: openai-compatible, base_url: BASE_URL}}
+"""
+
+
+def _requests() -> Iterator[Case]:
+    agents = {
+        "temperature and max_tokens": "model_profile: a, temperature: 0.5, max_tokens: 7",
+        "options": "model_profile: a, options: {top_p: 0.5, seed: 1, stop: [x]}",
+        "options never win over fields": "model_profile: a, temperature: 0, options: {temperature: 1, top_p: 0.5}",
+        "options over the profile's": "model_profile: prof, options: {top_p: 0.1}",
+        "a schema": "model_profile: prof, response_format: {type: object, properties: {q: {type: string}}}",
+        "JSON": "model_profile: a, response_format: json",
+        "another format": "model_profile: a, response_format: text",
+        "a system prompt over the profile's": "model_profile: prof, system_prompt: 'Role: own'",
+        "an empty system prompt over the profile's": "model_profile: prof, system_prompt: ''",
+        "the profile's system prompt": "model_profile: prof",
+        "thinking on llama-server": "model_profile: local",
+        "a provider without a name": "model_profile: plain",
+    }
+    for name, keys in agents.items():
+        yield case(f"request: {name}", f"- {{name: one, {keys}}}", settings=config(_PROFILES))
+    honoured = Fix("temperature and max_tokens of a profile are honoured")
+    yield case(
+        "request: temperature of a profile",
+        "- {name: one, model_profile: hot}",
+        settings=config(_PROFILES),
+        fixes={"requests": honoured},
+    )
+    yield case(
+        "request: temperature of a profile and an agent",
+        "- {name: one, model_profile: hot, temperature: 0.1}",
+        settings=config(_PROFILES),
+        fixes={"requests": honoured},
+    )
+    yield case("request: a mock model", "- {name: one, model: mock-a, provider: anything}", unsaid=("one",))
+
+
+_CHAIN = f"""
+first: {profile("bad", fallback_model_profile="second", system_prompt="'Role: of the first'", options="{seed: 1}")}
+second: {profile("worse", fallback_model_profile="a", system_prompt="'Role: of the second'", options="{top_p: 0.3}")}
+circle: {profile("bad", fallback_model_profile="square")}
+square: {profile("worse", fallback_model_profile="circle")}
+half: {{model: m}}
+"""
+
+
+def _fallbacks() -> Iterator[Case]:
+    agents = {
+        "of the agent": "model_profile: bad, fallback_model_profile: a",
+        "of the agent, further no": "model_profile: bad, fallback_model_profile: second",
+        "chain of profiles": "model_profile: first",
+        "the agent's before the profile's": "model_profile: first, fallback_model_profile: b",
+        "the agent's own fields": "model_profile: bad, fallback_model_profile: second, temperature: 0.2, options: {stop: x}",
+        "unknown": "model_profile: bad, fallback_model_profile: nobody",
+        "for an unknown profile": "model_profile: nobody, fallback_model_profile: a",
+        "for half a profile": "model_profile: half, fallback_model_profile: a",
+        "not needed": "model_profile: a, fallback_model_profile: b",
+    }
+    for name, keys in agents.items():
+        yield case(
+            f"fallback: {name}",
+            f"- {{name: one, {keys}}}\n- {{name: two, model_profile: b, depends_on: [one]}}",
+            settings=config(_CHAIN),
+            answers={"worse": 400},
+        )
+    yield case(
+        "fallback: in a circle", "- {name: one, model_profile: circle}", settings=config(_CHAIN), answers={"worse": 400}
+    )
+    yield case("profile: unknown", "- {name: one, model_profile: nobody}\n- {name: two, model_profile: a}")
+    yield case(
+        "profile: half of one",
+        "- {name: one, model_profile: half}\n- {name: two, model_profile: a}",
+        settings=config(_CHAIN),
+    )
+    yield case(
+        "profile: unknown provider", "- {name: one, model: m, provider: nobody}\n- {name: two, model_profile: a}"
+    )
