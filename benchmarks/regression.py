@@ -32,6 +32,7 @@ ROUNDS = 7  # of which a measurement is the median
 REPEATED = 8  # measurements that make a baseline
 CONFIRMED = 2  # further measurements that must fail as well
 WIDE = 4.0  # the band in spreads; a spread is the distance of the farthest repetition from the median
+WIDEST = 0.5  # of the ratio: what is noisier than this is no baseline
 
 WIRE, CALLS, AGENTS, SLEEPERS = 200, 2000, 10_000, 200
 REPLY = Reply("ok", usage=Usage(10, 1), cost=0.0, route="bench")
@@ -82,7 +83,7 @@ async def pairs(url: str, stack: AsyncExitStack) -> dict[str, Pair]:
         "wire": Pair("an agent over HTTP, over a call by aiohttp + json", cpu, 0.2, *await _wire(url, stack)),
         "stack": Pair("a call and the default stack, over a provider alone", cpu, 0.25, *_stack()),
         "wide": Pair("an agent of 10,000, over a task of asyncio.gather", cpu, 0.25, *await _wide(stack)),
-        "makespan": Pair("a phase of 200 agents of 100 ms, over 200 sleeps", wall, 0.1, *await _makespan(stack)),
+        "makespan": Pair("a phase of 200 agents of 100 ms, over 200 sleeps", wall, 0.15, *await _makespan(stack)),
         "ready": Pair("12 agents when ready, over their critical path", wall, 0.08, *await _ready(stack)),
     }
     for pair in made.values():
@@ -175,9 +176,15 @@ def _run(runner: Runner, ensemble: Ensemble) -> Work:
 
 
 def band(ratios: Sequence[float], floor: float) -> dict[str, float]:
-    """Make a row of the baseline of repeated measurements: their median, and the most that is still noise."""
+    """Make a row of the baseline of repeated measurements: their median, and the most that is still noise.
+
+    Raises:
+        ValueError: when they are so far apart that nothing could be told from noise.
+    """
     middle = statistics.median(ratios)
     spread = max(abs(ratio - middle) for ratio in ratios)
+    if WIDE * spread > WIDEST * middle:
+        raise ValueError(f"too noisy for a baseline, try again when the machine is quieter: {sorted(ratios)}")
     return {
         "ratio": round(middle, 4),
         "spread": round(spread, 4),

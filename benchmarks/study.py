@@ -22,7 +22,7 @@ from studied.pages import filled
 from studied.results import Results
 from studied.serving import BENCHMARKS, answering
 from studied.tables import page, parts
-from studied.variants import prepared
+from studied.variants import VARIANTS, prepared
 
 SIZES = (1, 3, 5, 10, 15, 50, 200)
 QUICK_SIZES = (1, 5, 15)
@@ -46,12 +46,13 @@ def measured(*, quick: bool) -> dict[str, Any]:
     }
     started = time.monotonic()
     with answering() as server:
-        found["cells"] = measure.in_turns(server, taken, sizes)
-        found["pooled"] = measure.pooled(server, 15, taken[0].scale * 0.3)
+        found["cells"] = measure.in_turns(server, taken, sizes, 0.02 if quick else measure.REST)
+        found["pooled"] = measure.pooled(server, 15, 0.03 if quick else 0.3)
         found["uneven"] = uneven.in_turns(server, 1 if quick else uneven.ROUNDS, 0.05 if quick else 1.0)
-        found["memory"] = (
-            memory.in_turns(server, (15,), 0.05, 1) if quick else memory.in_turns(server, (5, 15, 200), 0.5, 3)
-        )
+        if quick:
+            found["memory"] = memory.in_turns(server, ("sequential", "async", "stretto"), (15,), 0.05, 1)
+        else:
+            found["memory"] = memory.in_turns(server, list(VARIANTS), (5, 15, 200), 0.5, 3)
     found["minutes"] = round((time.monotonic() - started) / 60, 1)
     return found
 

@@ -186,7 +186,7 @@ class _Share:
     def _strike(self, seconds: float) -> None:
         self._timer = self._ends = None
         if self.stopped or (not self._restart and _emitted(self._call)):
-            return  # no other model could begin anew: it has all the time that is left
+            return  # nobody waits any more; or no other model could begin anew: it has all the time that is left
         message = f"the share of {seconds:g} s that Fallback gives to this model ran out"
         self._error = CallTimeout(message, seconds=seconds)
         for attempt in self._call.record.attempts:
@@ -253,20 +253,19 @@ def _cured(call: Call, failure: CallError) -> bool:
 
 def _another(call: Call, target: Target) -> Call:
     """Give the request to another model: at its own address, with its own key."""
-    given = {**call.params, **(_fields(call) if _alike(call, target) else {}), **(target.params or {})}
+    own = {name: getattr(call, name) for name in CALL_FIELDS}
+    if not _alike(call, target):
+        del own["extra_headers"]
+    given = {**call.params, **own, **(target.params or {})}
     changes: dict[str, Any] = {"model": target.model, "endpoint": target.endpoint, "fallback": ()}
     changes |= {name: _NOTHING for name in CALL_FIELDS if given.get(name) is None}
     return call.again(**changes, params={name: value for name, value in given.items() if value is not None})
 
 
 def _alike(call: Call, target: Target) -> bool:
-    """Tell whether it goes to the same service: what only one knows, a header with a token say, goes nowhere else."""
+    """Tell whether it goes to the same service: a header may hold a token, which goes nowhere else."""
     same = call.model.partition("/")[0] == target.model.partition("/")[0]
     return same and call.endpoint.origin == target.endpoint.origin
-
-
-def _fields(call: Call) -> dict[str, Any]:
-    return {name: getattr(call, name) for name in CALL_FIELDS}
 
 
 def _emitted(call: Call) -> bool:

@@ -21,7 +21,7 @@ class Latency:
         seconds: of each answer. None: drawn from the long tail.
         rounds: how often each cell is measured.
         turns: how often a single agent is measured in each round; it is cheap, and its bar the narrowest.
-        scale: multiplies each answer; below 1 to try things out.
+        scale: multiplies what is drawn.
     """
 
     name: str
@@ -30,11 +30,11 @@ class Latency:
     turns: int = 1
     scale: float = 1.0
 
-    def waits(self, round_: int, agents: int) -> list[float]:
+    def waits(self, draw: int, agents: int) -> list[float]:
         """Give the seconds of each agent's answer: the same for all who ask."""
         if self.seconds is not None:
-            return [self.seconds * self.scale] * agents
-        return [tail(f"{round_}/{agent}") * self.scale for agent in range(agents)]
+            return [self.seconds] * agents
+        return [tail(f"{draw}/{agent}") * self.scale for agent in range(agents)]
 
 
 def tail(seed: str) -> float:
@@ -43,8 +43,4 @@ def tail(seed: str) -> float:
 
 
 FULL = (Latency("300 ms", 0.3, 5, turns=5), Latency("2 s", 2.0, 3), Latency("long-tailed", None, 5, turns=2))
-QUICK = (
-    Latency("300 ms", 0.3, 1, scale=0.1),
-    Latency("2 s", 2.0, 1, scale=0.05),
-    Latency("long-tailed", None, 1, scale=0.1),
-)
+QUICK = (Latency("30 ms", 0.03, 1), Latency("40 ms", 0.04, 1), Latency("long-tailed", None, 1, scale=0.1))

@@ -44,7 +44,9 @@ class Cell:
     rounds: list[int] = field(default_factory=list)
 
 
-def in_turns(server: Server, latencies: Sequence[Latency], sizes: Sequence[int]) -> list[dict[str, Any]]:
+def in_turns(
+    server: Server, latencies: Sequence[Latency], sizes: Sequence[int], rest: float = REST
+) -> list[dict[str, Any]]:
     """Measure all cells: in each round, at each size and latency, all variants, in an order that rotates."""
     cells = {
         (latency.name, agents, variant): Cell(latency.name, agents, variant)
@@ -54,7 +56,9 @@ def in_turns(server: Server, latencies: Sequence[Latency], sizes: Sequence[int])
     }
     names = list(VARIANTS)
     for name in names:  # imports
-        _turn(server, name, Cell("", 1, name), [0.001], 0)
+        _turn(server, name, Cell("", 1, name), [0.001], 0, rest)
+    gc.collect()
+    gc.freeze()  # litellm alone holds a million objects: each full collection would walk them, in all variants
     for round_ in range(max(latency.rounds for latency in latencies)):
         for latency in latencies:
             if round_ >= latency.rounds:
@@ -65,20 +69,20 @@ def in_turns(server: Server, latencies: Sequence[Latency], sizes: Sequence[int])
                     waits = latency.waits(round_ * latency.turns + turn if agents == 1 else round_, agents)
                     names.append(names.pop(0))
                     for name in names:
-                        if name == "sequential" and round_ and sum(waits) > LONG * latency.scale:
+                        if name == "sequential" and round_ and sum(waits) > LONG:
                             continue
-                        _turn(server, name, cells[latency.name, agents, name], waits, round_)
+                        _turn(server, name, cells[latency.name, agents, name], waits, round_, rest)
     return [asdict(cell) for cell in cells.values()]
 
 
-def _turn(server: Server, name: str, cell: Cell, waits: list[float], round_: int) -> None:
+def _turn(server: Server, name: str, cell: Cell, waits: list[float], round_: int, rest: float) -> None:
     with VARIANTS[name](server.url, waits) as variant:
         gc.collect()
         server.counted()
         cpu, started = time.process_time(), time.perf_counter()
         variant.run()
         seconds = time.perf_counter() - started
-        variant.rest(REST)
+        variant.rest(rest)
         cell.seconds.append(round(seconds, 6))
         cell.cpu.append(round(time.process_time() - cpu, 6))
         counted = server.counted()

@@ -1,4 +1,4 @@
-"""Read what the study has measured: medians over the turns of a cell, ratios of variants that were measured in turns."""
+"""Read what the study has measured: medians of the turns of a cell, ratios of variants that were measured in turns."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ def machine(results: Results) -> str:
     data = results.data
     rounds = ", ".join(f"{count} ({name})" for name, count in data["rounds"].items())
     return (
-        f"{data['date']}, Python {data['python']}, {data['cores']} cores, load average {data['load']:.1f} at the start, "
+        f"{data['date']}, Python {data['python']}, {data['cores']} cores, load average {data['load']:.1f} before, "
         f"{data['minutes']:.0f} minutes. Medians; rounds: {rounds}."
     )
 

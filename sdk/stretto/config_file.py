@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -50,7 +51,7 @@ def _read(tier: Tier, file: Path) -> ConfigFile:
 def _is_blank(file: Path) -> bool:
     try:
         with file.open("rb") as opened:
-            lines = opened.read(MOST_BYTES).splitlines()
+            lines = opened.read(MOST_BYTES).removeprefix(codecs.BOM_UTF8).splitlines()
     except OSError:
         return False
     return all(line.strip() in (b"", b"---") or line.lstrip().startswith(b"#") for line in lines)

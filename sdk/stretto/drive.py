@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections import ChainMap
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -51,8 +50,10 @@ class Around:
         supervisor: of the agent.
         places: of the whole run.
         deadline: loop time; None: no bound.
-        outcomes: that its agents see beside their own; {} for an ensemble, which sees its input only.
+        outcomes: that the instances of a fan-out see; {} for an ensemble, which sees its input and its own only.
         items: of the instances of a fan-out, by name.
+        path: names of the ensembles that it runs within.
+        parallel: False when one agent at a time is at work there: then it is so here.
     """
 
     supervisor: Supervisor
@@ -60,6 +61,8 @@ class Around:
     deadline: float | None
     outcomes: Mapping[str, Outcome]
     items: Mapping[str, Item]
+    path: tuple[str, ...]
+    parallel: bool
 
 
 class Drive:
@@ -109,11 +112,15 @@ class Drive:
         self._supervisors: dict[str, Supervisor] = {}
         self._places: asyncio.Semaphore | None = None
         self._around = around
+        self._parallel = stage.settings.enable_parallel_execution
+        self.path: tuple[str, ...] = (stage.ensemble.name,)
         if around is not None:
             self.deadline, self._places, self.items = around.deadline, around.places, around.items
             self._grace = around.supervisor.grace * WITHIN
-            if around.outcomes:
-                self.visible = ChainMap(self.outcomes, dict(around.outcomes))
+            self._parallel &= around.parallel
+            self.path = around.path if around.items else (*around.path, *self.path)
+            if around.items:  # instances do not see each other
+                self.visible = around.outcomes
         self._ended_names: list[str] = []
         self._changed = asyncio.Event()
         self._phase_of = plan.phase_of()
@@ -175,8 +182,7 @@ class Drive:
 
     def _start_clock(self) -> asyncio.TimerHandle | None:
         self.chronicle.run_started()
-        parallel = self.settings.enable_parallel_execution
-        if self._around is None and self.settings.max_concurrent_agents and parallel:
+        if self._around is None and self.settings.max_concurrent_agents and self._parallel:
             self._places = asyncio.Semaphore(self.settings.max_concurrent_agents)
         seconds = self.settings.run_timeout
         if seconds is None:
@@ -188,12 +194,11 @@ class Drive:
         return asyncio.get_running_loop().call_at(ends, self._out_of_time, "run", seconds, None)
 
     async def _schedule(self) -> None:
-        parallel = self.settings.enable_parallel_execution
-        if parallel and self.ensemble.schedule == "ready" and len(self.plan.phases) > 1:
+        if self._parallel and self.ensemble.schedule == "ready" and len(self.plan.phases) > 1:
             await self._ready()
             return
         for number, phase in enumerate(self.plan.phases):
-            await self._phase(number, phase, together if parallel else one_by_one)
+            await self._phase(number, phase, together if self._parallel else one_by_one)
 
     async def _phase(self, number: int, names: Sequence[str], run: RunPhase) -> None:
         supervisors = self._supervise(names)
@@ -335,16 +340,31 @@ class Drive:
             items: of the instances of a fan-out, which see what the agent sees.
         """
         log = InnerLog(self.desk.log, supervisor)
-        desk = replace(self.desk, ensemble=stage.ensemble.name, composer=stage.composer, input=input, log=log)
+        desk = replace(
+            self.desk,
+            ensemble=stage.ensemble.name,
+            services=stage.routing,
+            composer=stage.composer,
+            input=input,
+            log=log,
+            stream=self.desk.stream if supervisor.agent.stream is None else supervisor.agent.stream,
+        )
         clock = supervisor.clock.ends
         deadlines = [time for time in (self.nearest_deadline(), clock) if time is not None]
-        outcomes = self.visible if items is not None else {}
-        around = Around(supervisor, self._places, min(deadlines, default=None), outcomes, items or {})
+        around = Around(
+            supervisor,
+            self._places,
+            min(deadlines, default=None),
+            outcomes={} if items is None else dict(self.visible),
+            items=items or {},
+            path=self.path,
+            parallel=self._parallel,
+        )
         inputs = {agent.name: input for agent in stage.agents}
         made = Drive(stage, desk, inputs=inputs, lifetimes=self._lifetimes, held=stage.held, around=around)
         log.only = None if items is not None or supervisor.agent.loop is not None else made.last
         made.chronicle.flat = items is not None
-        supervisor.runs(made.in_order, made.stop)
+        supervisor.runs(made.in_order, made.stop, made.conclude)
         return made
 
     @property
@@ -376,6 +396,12 @@ class Drive:
     def stop(self, stop: Stop) -> None:
         """Stop everything, because the agent that runs this is stopped."""
         self._stop_all(stop)
+
+    def conclude(self) -> None:
+        """Give every agent its outcome now, because the agent that runs this is abandoned."""
+        for supervisor in list(self._supervisors.values()):
+            supervisor.abandon()
+        self.skip_the_rest()
 
     def _ended(self, supervisor: Supervisor, outcome: Outcome) -> None:
         """Record an outcome, the moment it exists."""

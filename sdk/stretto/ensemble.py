@@ -117,6 +117,12 @@ class Ensemble:
         return (*self.notes, *filter(None, map(_blind, self.agents)))
 
     @property
+    def children(self) -> tuple[Ensemble, ...]:
+        """The ensembles that its agents run, as far as they are known here and not only by name."""
+        bodies = (agent.loop.body if isinstance(agent.loop, Loop) else agent.ensemble for agent in self.agents)
+        return tuple(body for body in bodies if isinstance(body, Ensemble))
+
+    @property
     def digest(self) -> str:
         """SHA-256 of what the ensemble asks for, hexadecimal: equal for equal ensembles, on every machine."""
         shape = {

@@ -61,9 +61,7 @@ class Findings:
         """Add an error, unless it is there already."""
         where = file or self.file
         self.add(
-            ConfigError(
-                message, file=where, line=place.line, column=place.column, agent=agent, key=key, nearest=near
-            )
+            ConfigError(message, file=where, line=place.line, column=place.column, agent=agent, key=key, nearest=near)
         )
 
     def add(self, error: ConfigError) -> None:

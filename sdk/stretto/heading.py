@@ -48,26 +48,24 @@ def heading(file: Path) -> Heading:
     return Heading(name, is_ensemble)
 
 
-def _pairs(events: Iterator[Any]) -> Iterator[tuple[str, str | None]]:
-    """Give the keys at the top as they come, each with its value where that is a text of one line."""
-    depth, key = 0, None
+def _pairs(events: Iterator[Any]) -> Iterator[tuple[str | None, str | None]]:
+    """Give the keys at the top as they come, each with its value where that is a text; None is whatever is no text."""
+    depth, key, at_value = 0, None, False
     for event in events:
         if isinstance(event, yaml.CollectionStartEvent):
-            if depth == 0 and not isinstance(event, yaml.MappingStartEvent):
+            if (depth == 0 and not isinstance(event, yaml.MappingStartEvent)) or depth == MOST_DEPTH:
                 return
-            if depth == 1 and key is not None:
-                yield key, None
+            if depth == 1 and at_value:
+                yield key, None  # before what it holds is read
             depth += 1
-            if depth > MOST_DEPTH:  # whoever reads it all refuses it
-                return
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
             if depth == 1:
-                key = None
+                key, at_value = None, not at_value
         elif depth == 1 and isinstance(event, yaml.NodeEvent):
-            value = event.value if isinstance(event, yaml.ScalarEvent) else None
-            if key is None:
-                key = value
-            else:
-                yield key, value
-                key = None
+            text = event.value if isinstance(event, yaml.ScalarEvent) else None
+            if at_value:
+                yield key, text
+            key, at_value = text, not at_value
+        elif isinstance(event, yaml.DocumentEndEvent):
+            return

@@ -1,7 +1,7 @@
 """Find keys that were written into a file, where everybody who reads it has them.
 
-None is ever repeated. Strict files with one are refused; in others it is not used where it is no more than a credential,
-and said in any case.
+None is ever repeated. Strict files with one are refused; in others it is said in any case, and not used where it is
+no more than a credential.
 """
 
 from __future__ import annotations

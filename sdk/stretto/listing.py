@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from .config_file import ConfigFile, read_config_files
 from .errors import ConfigError
+from .inline_secrets import clean
 from .lookup import Found, ensembles
 from .profiles import Profile, read_profiles
-from .secret import Redactor
 from .show import one_line
 from .surroundings import performance_files, read_one
 from .tiers import Tier, absolute, identity, tiers
@@ -19,16 +19,17 @@ from .yaml_text import Items, kind_of, read_yaml
 if TYPE_CHECKING:
     from rich.console import Console
 
+_Row = tuple[Mapping[str, Any], tuple[str, ...]]  # what it shows, and its cells
 LONG_DESCRIPTION = 60  # characters of its first line, in a table
-_REDACTOR = Redactor()  # knows no key, but what one looks like
 
 
 def listing(folder: Path) -> dict[str, Any]:
     """Read what a folder sees; what is broken is listed with its errors, nothing is raised.
 
     Returns:
-        `folder`; `tiers`, the nearest first; `ensembles`, `profiles` and `settings` (the files that give them, the nearest
-        first), each with `tier`, `file` and `errors`, the first two with `shadowed_by`, None for what is used; `warnings`.
+        `folder`; `tiers`, the nearest first; `ensembles`, `profiles` and `settings` (the files that give them, the
+        nearest first), each with `tier`, `file` and `errors`, the first two with `shadowed_by`, None for what is used;
+        `warnings`.
     """
     folder = absolute(folder)
     around, notes, errors = tiers(folder), list[str](), list[ConfigError]()
@@ -41,7 +42,7 @@ def listing(folder: Path) -> dict[str, Any]:
         "ensembles": [_ensemble(found) for found in ensembles(folder, notes)],
         "profiles": [row for name in sorted(profiles) for row in _profile_rows(profiles[name])],
         "settings": [_settings(file, config, around, notes) for file, config in reversed(files)],
-        "warnings": [*_said(errors), *map(_clean, notes)],
+        "warnings": [*_said(errors), *map(clean, notes)],
     }
 
 
@@ -57,13 +58,13 @@ def _ensemble(found: Found) -> dict[str, Any]:
         for key, kind, what in (("name", str, "a text"), ("agents", Items, "a list")):
             if not isinstance(section.get(key), kind):
                 place = section.keys_at.get(key, section.place)
-                error = ConfigError(f"{key} must be {what}, got {kind_of(section.get(key))}", key=key)
-                errors.append(error.at(file=str(found.file), line=place.line, column=place.column))
+                wrong = ConfigError(f"{key} must be {what}, got {kind_of(section.get(key))}", key=key)
+                errors.append(wrong.at(file=str(found.file), line=place.line, column=place.column))
     return {
         "name": found.name,
         "tier": found.tier,
         "file": str(found.file),
-        "description": _clean(description),
+        "description": clean(description),
         "shadowed_by": None if found.shadowed_by is None else str(found.shadowed_by),
         "errors": _said(errors),
     }
@@ -75,14 +76,14 @@ def _profile_rows(profile: Profile) -> list[dict[str, Any]]:
         errors, notes = one.complaints(strict=False)
         row = {
             "name": one.name,
-            "model": _clean(one.values.get("model", "")),
-            "provider": _clean(one.values.get("provider", "")),
+            "model": clean(one.values.get("model", "")),
+            "provider": clean(one.values.get("provider", "")),
             "tier": one.tier,
             "file": one.file,
             "line": one.place.line,
             "shadowed_by": None if one is profile else f"{profile.file}:{profile.place.line}",
             "errors": _said(errors),
-            "warnings": list(map(_clean, notes)),
+            "warnings": list(map(clean, notes)),
         }
         rows.append(row)
     return rows
@@ -103,15 +104,11 @@ def _settings(file: Path, config: ConfigFile | None, around: Iterable[Tier], not
 
 
 def _said(errors: Iterable[ConfigError]) -> list[str]:
-    return [_clean(str(one)) for error in errors for one in error.errors or (error,)]
-
-
-def _clean(text: str) -> str:
-    return _REDACTOR.error_text(text)
+    return [clean(str(one)) for error in errors for one in error.errors or (error,)]
 
 
 def show_listing(listed: Mapping[str, Any], to: Console) -> None:
-    """Print what `listing` gives: a table each for ensembles, profiles and settings; broken and shadowed rows say so."""
+    """Print what `listing` gives, a table each for ensembles, profiles and settings; broken rows say why."""
     folder = Path(listed["folder"])
     for kind, names, cells in (
         ("ensembles", ("ensemble", "tier", "file", "description"), _ensemble_cells),
@@ -129,8 +126,7 @@ def _ensemble_cells(one: Mapping[str, Any], folder: Path) -> tuple[str, ...]:
 
 def _profile_cells(one: Mapping[str, Any], folder: Path) -> tuple[str, ...]:
     work = ", ".join(part for part in (one["model"], one["provider"]) if part)
-    warned = f"warning: {one['warnings'][0]}" if one["warnings"] else ""
-    return one["name"], work, one["tier"], f"{_near(one['file'], folder)}:{one['line']}", _told(one, warned, folder)
+    return one["name"], work, one["tier"], f"{_near(one['file'], folder)}:{one['line']}", _told(one, "", folder)
 
 
 def _settings_cells(one: Mapping[str, Any], folder: Path) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from .findings import Findings
 from .llm_orc_models import FALLBACK, Choice, Models
-from .llm_orc_params import LLAMA_SERVER, Wishes, WishReader
+from .llm_orc_params import LLAMA_SERVER, WishReader
 from .llm_orc_provider import Reached
 from .unavailable import Unavailable
 from .yaml_text import Origin, Section, kind_of
@@ -36,13 +36,15 @@ def put_asking(section: Section, made: Section, models: Models, findings: Findin
     if asked.think is not None and first.provider != LLAMA_SERVER:
         place = section.keys_at.get("options", section.keys_at.get("model_profile", section.place))
         findings.warn("options.think is not sent: llama-server alone understands it", place, "options.think", agent)
-    sent = asked.given_to(first.provider)
+    own_params: Any = made.get("params")
+    sent = _under(own_params, asked.given_to(first.provider))
     _put_params(sent, section, made)
     if made.get("fallback") is not None:
         if section.get(FALLBACK) is not None:
             findings.warn(f"{FALLBACK} has no effect beside fallback", section.keys_at[FALLBACK], FALLBACK, agent)
     elif usable[1:]:
-        rest = [_substitute(one, wishes.over(one.wishes).given_to(one.provider), sent) for one in usable[1:]]
+        asks = [_under(own_params, wishes.over(one.wishes).given_to(one.provider)) for one in usable[1:]]
+        rest = [_substitute(one, params, sent) for one, params in zip(usable[1:], asks, strict=True)]
         key = FALLBACK if section.get(FALLBACK) is not None else "model_profile"
         made.put("fallback", rest, section.keys_at[key], Origin(key))
 
@@ -60,7 +62,7 @@ def _texts(section: Section, findings: Findings, agent: str | None) -> bool:
 
 def _put_own(own: Choice, made: Section) -> None:
     """Put in what an agent has of its own profile, also when another's model takes its place."""
-    if not own.name:
+    if own.name is None:
         return
     for key, ours in (("system_prompt", "system_prompt"), ("timeout_seconds", "timeout")):
         if made.get(ours) is None and own.values.get(key) is not None:
@@ -68,7 +70,7 @@ def _put_own(own: Choice, made: Section) -> None:
 
 
 def _put_unavailable(own: Choice, section: Section, made: Section) -> None:
-    key = "model_profile" if own.name else "provider"
+    key = "provider" if own.name is None else "model_profile"
     for needless in ("model", "base_url", "api_key_env", "fallback", "params"):
         made.pop(needless, None)
     made.put("function", Unavailable(str(own.reached)), section.keys_at[key], Origin(key))
@@ -88,7 +90,7 @@ def _put_reached(first: Choice, section: Section, made: Section, *, carried: boo
     if carried and section.get("base_url") is not None:
         return  # to which no key of a profile goes
     given = {"base_url": first.reached.base_url}
-    if first.name:
+    if first.name is not None:
         given["api_key_env"] = first.values.get("api_key_env")
     for key, value in given.items():
         if not carried:
@@ -97,19 +99,25 @@ def _put_reached(first: Choice, section: Section, made: Section, *, carried: boo
             made.put(key, value, first.place(key), Origin(key, first.file))
 
 
+def _under(own: Any, sent: dict[str, Any]) -> dict[str, Any]:
+    """Lay parameters under those that the agent has in stretto's own words."""
+    if not isinstance(own, Section):
+        return sent
+    inside = own.get("extra_body")
+    if "extra_body" not in sent or not isinstance(inside, Section):
+        return {**sent, **own}
+    return {**sent, **own, "extra_body": {**sent["extra_body"], **inside}}
+
+
 def _put_params(sent: dict[str, Any], section: Section, made: Section) -> None:
-    """Put in parameters, under those that the agent has in stretto's own words."""
     own: Any = made.get("params")
     if not sent or not (own is None or isinstance(own, Section)):
         return  # what is no mapping is refused where it stands
     place = made.keys_at.get("params", section.place)
     laid = Section(place)
     for name, value in sent.items():
-        laid.put(name, value, section.keys_at.get(name, section.keys_at.get("options", place)))
-    for name, value in (own or {}).items():
-        if name == "extra_body" and isinstance(value, dict):
-            value = {**sent.get("extra_body", {}), **value}
-        laid.put(name, value, own.keys_at[name])
+        written = section.keys_at.get(name, section.keys_at.get("options", place))
+        laid.put(name, value, written if own is None else own.keys_at.get(name, written))
     made.put("params", laid, place)
 
 

@@ -21,14 +21,14 @@ class Choice:
     """A model that an agent may ask.
 
     Args:
-        name: of its profile; "" when the agent itself says what it asks.
+        name: of its profile; None when the agent itself says what it asks.
         values: the keys of the profile, else the agent's own.
         file: where the values stand; None: in the ensemble's own file.
         wishes: what the profile wants requests to hold.
         reached: model and address; a sentence when it cannot be used; None: the ensemble's model.
     """
 
-    name: str
+    name: str | None
     values: Section
     file: str | None
     wishes: Wishes
@@ -82,7 +82,7 @@ class Models:
             after = "it is passed over"
             if one is own:
                 after = f"{usable[0].name} takes its place" if usable else "the agent fails without a call"
-            key = FALLBACK if one is not own else "model_profile" if one.name else "provider"
+            key = FALLBACK if one is not own else "provider" if one.name is None else "model_profile"
             self._findings.warn(f"{one.reached}: {after}", _at(section, key), key, agent)
         return found
 
@@ -103,7 +103,7 @@ class Models:
                 return replace(own, reached=self._reached(own.values, base_url))
             # Without a provider it is stretto's own; whether it is known is said when a runner looks for it.
             found = None if provider is None else self._reached(section, base_url)
-            return Choice("", section, None, Wishes(), found)
+            return Choice(None, section, None, Wishes(), found)
         self._findings.wrong(message, _at(section, key), key, agent)
         return None
 
@@ -157,7 +157,7 @@ class Models:
         elif first is not None:
             found.append(self._profile(first) or self._undefined(first))
         path, last = [own.name], own
-        while last.name and (name := last.values.get(FALLBACK)) is not None:
+        while last.name is not None and (name := last.values.get(FALLBACK)) is not None:
             what = f"{FALLBACK} of the profile {excerpt(last.name)}"
             if name in path:
                 ring = " -> ".join([*path[path.index(name) :], name])
@@ -177,4 +177,3 @@ class Models:
 
 def _at(section: Section, key: str) -> Place:
     return section.keys_at.get(key, section.place)
-

@@ -35,9 +35,7 @@ class Reached(NamedTuple):
     base_url: str | None
 
 
-def reached(
-    model: str | None, provider: str | None, base_url: str | None, environ: Mapping[str, str]
-) -> Reached | str:
+def reached(model: str | None, provider: str | None, base_url: str | None, environ: Mapping[str, str]) -> Reached | str:
     """Give the model with its prefix; a sentence when there is no such provider here.
 
     Args:
@@ -65,7 +63,9 @@ def reached(
 def unlisted(provider: str, model: str) -> str:
     """Say why a provider cannot be used, and what to write instead."""
     if provider in _LOGINS:
-        return f"its provider {provider} needs a person's login, which stretto has no part in: anthropic-api takes a key"
+        return (
+            f"its provider {provider} needs a person's login, which stretto does not use: anthropic-api takes a key"
+        )
     if provider in services():
         cure = f"leave provider out and write model: {provider}/{model}"
     else:

@@ -168,8 +168,8 @@ def response(outcome: Outcome) -> Any:
         phases=inner.phases,
         terminals=inner.terminals,
         excused=inner.excused,
-        handled=getattr(inner, "handled", ()),
-        input=getattr(inner, "input", None),
+        handled=inner.handled,
+        input=inner.input,
         started=outcome.started,
         ended=outcome.ended,
     )

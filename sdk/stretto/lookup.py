@@ -67,7 +67,7 @@ def find_ensemble(name: str, *, beside: Path | None, within: Path | None = None)
     places = [tier.ensembles for tier in reversed(around)]
     in_tier = any(is_within(folder, place) for place in places)
     places.insert(len(places) if in_tier else 0, folder)
-    if not name.strip() or "\0" in name or name.endswith(("/", os.sep)):
+    if "\0" in name or os.path.basename(name).strip() in ("", ".", ".."):
         raise ConfigError(f"an ensemble needs a name or a path of a file, got {excerpt(name)}", key="ensemble")
     left = False
     for place in places:

@@ -2,32 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
-import copy
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from . import marks, telemetry
 from .clock import now
 from .errors import InvalidOutput
+from .fan_out import fan_out
 from .inner_log import complete
-from .inputs import Inputs, Item
-from .outcome import Inner, Outcome, Status, plain, summed
-from .plan import Plan
+from .inner_run import inner_of, result_of, run_within
+from .inputs import Inputs
+from .outcome import Inner, Outcome, summed
 from .prompt import data, filled, mark_value, picked
-from .shapes import is_list, is_mapping
-from .staging import inherited
 
 if TYPE_CHECKING:
-    from .agent import Agent
     from .drive import Drive
     from .loop import Loop
     from .staging import Stage
     from .supervisor import Supervisor
-
-MOST_NAMED = 5  # agents without a result, in a reason
 
 
 async def perform(drive: Drive, supervisor: Supervisor) -> Outcome:
@@ -39,7 +32,7 @@ async def perform(drive: Drive, supervisor: Supervisor) -> Outcome:
     agent, desk = supervisor.agent, drive.desk
     supervisor.clock.start()
     if agent.fan_out is not None:
-        return await _fan_out(drive, supervisor, agent.fan_out)
+        return await fan_out(drive, supervisor, agent.fan_out)
     inputs = drive.composed(agent)
     given = data(agent, inputs, drive.visible)
     if supervisor.span is not None:
@@ -48,92 +41,22 @@ async def perform(drive: Drive, supervisor: Supervisor) -> Outcome:
         loop: Any = agent.loop
         return await _loop(drive, supervisor, loop, given)
     if agent.dispatch is not None:
-        name = filled(agent.dispatch, inputs, drive.visible).strip()
-        stage = await drive.stage.chosen(agent.name, name)
+        stage = await drive.stage.chosen(agent.name, _chosen(agent.dispatch, inputs, drive.visible), drive.path)
         return await _ensemble(drive, supervisor, stage, given, "dispatch")
     return await _ensemble(drive, supervisor, drive.stage.inner[agent.name], given, "ensemble")
 
 
+def _chosen(text: str, inputs: Inputs, outcomes: Mapping[str, Outcome]) -> str:
+    for mark in marks.marks_in(marks.read(text)):
+        picked(mark, inputs, outcomes)  # refuses an agent without result: a sentence that says so is no name
+    return filled(text, inputs, outcomes).strip()
+
+
 async def _ensemble(drive: Drive, supervisor: Supervisor, stage: Stage, given: Any, kind: Any) -> Outcome:
-    made = await _run(drive, supervisor, stage, given)
-    fields = _result(made)
+    made = await run_within(drive, supervisor, stage, given)
+    fields = result_of(made)
     complete(made.desk.log, fields["text"])
-    return supervisor.outcome(**fields, inner=_inner(made, kind))
-
-
-async def _run(
-    drive: Drive,
-    supervisor: Supervisor,
-    stage: Stage,
-    given: Any,
-    *,
-    items: Mapping[str, Item] | None = None,
-) -> Drive:
-    """Run a stage to its end.
-
-    Raises:
-        CancelledError: when the agent was stopped; the outcomes are kept.
-        BaseException: what kept it from being run, for example a ConfigError of a provider.
-    """
-    if given is None and items is None:
-        given = stage.ensemble.default_input
-    made = drive.within(supervisor, stage, given, items=items)
-    span = None
-    if items is None:
-        name = stage.ensemble.name
-        attributes = {
-            telemetry.OPERATION: "invoke_workflow",
-            telemetry.WORKFLOW_NAME: name,
-            telemetry.RUN_ID: drive.desk.run_id,
-        }
-        span = telemetry.start(f"invoke_workflow {name}", "CHAIN", attributes)
-    made.chronicle.span = span if span is not None and span.get_span_context().is_valid else supervisor.span
-    try:
-        await made.drive()
-    finally:
-        if span is not None:
-            span.end()
-    if supervisor.stopped is not None:
-        raise asyncio.CancelledError
-    if made.crash is not None:
-        raise made.crash
-    return made
-
-
-def _inner(made: Drive, kind: Any) -> Inner:
-    return Inner(
-        kind=kind,
-        ensemble=made.ensemble.name,
-        phases=tuple(map(tuple, made.plan.phases)),
-        terminals=tuple(made.terminals),
-        excused=tuple(name for name in made.outcomes if name in made.excused),
-        handled=made.handled(),
-        input=made.desk.input,
-    )
-
-
-def _result(made: Drive) -> dict[str, Any]:
-    """Give status, value, text, reason and error: those of the last terminal agent that has a result."""
-    terminals = [made.outcomes[name] for name in made.terminals]
-    without = [o for o in made.in_order() if not o.ok and o.agent not in made.excused]
-    for outcome in reversed(terminals):
-        if outcome.ok:
-            reason = _named(without, len(made.outcomes), made.ensemble.name)
-            return {"status": "ok", "value": outcome.value, "text": outcome.text, "reason": reason}
-    if not terminals:
-        return {"status": "ok", "value": None, "text": "", "reason": f"{made.ensemble.name!r} has no agents"}
-    worst = next((o for o in reversed(without) if o.error is not None), terminals[-1])
-    status: Status = "timed_out" if worst.status == "timed_out" else "failed"
-    reason = f"{made.ensemble.name!r} has no result: {worst.agent} {worst.status}: {worst.reason}"
-    return {"status": status, "text": worst.text, "reason": reason, "error": worst.error}
-
-
-def _named(without: Sequence[Outcome], count: int, where: str) -> str:
-    if not without:
-        return ""
-    named = ", ".join(f"{outcome.agent} ({outcome.status}: {outcome.reason})" for outcome in without[:MOST_NAMED])
-    more = f" and {len(without) - MOST_NAMED} more" if len(without) > MOST_NAMED else ""
-    return f"{len(without)} of {count} of {where!r} without a result: {named}{more}"
+    return supervisor.outcome(**fields, inner=inner_of(made, kind))
 
 
 async def _loop(drive: Drive, supervisor: Supervisor, loop: Loop, given: Any) -> Outcome:
@@ -142,8 +65,9 @@ async def _loop(drive: Drive, supervisor: Supervisor, loop: Loop, given: Any) ->
     terminated = "exhausted"
     while len(rounds) < loop.max_iterations:
         began = now()
-        made = await _round(drive, supervisor, stage, given, rounds)
-        rounds.append(_round_outcome(made, supervisor, len(rounds) + 1, began))
+        made = await run_within(drive, supervisor, stage, given, children=partial(_so_far, supervisor, rounds, began))
+        fields = {**result_of(made), "inner": inner_of(made, "ensemble")}
+        rounds.append(_round(made, supervisor, len(rounds) + 1, began, **fields))
         last = rounds[-1]
         supervisor.children = lambda: tuple(rounds)
         supervisor.seen = lambda: rounds[-1].text
@@ -166,32 +90,23 @@ async def _loop(drive: Drive, supervisor: Supervisor, loop: Loop, given: Any) ->
         text=last.text,
         reason=reason,
         error=last.error,
-        inner=Inner(kind="loop", ensemble=stage.ensemble.name, terminated=terminated),
+        inner=Inner(kind="loop", ensemble=stage.ensemble.name, terminated=terminated if last.ok else ""),
     )
 
 
-async def _round(drive: Drive, supervisor: Supervisor, stage: Stage, given: Any, rounds: list[Outcome]) -> Drive:
-    began = now()
-    try:
-        return await _run(drive, supervisor, stage, given)
-    finally:
-        if supervisor.stopped is not None:  # the round that was cut off is kept as far as it came
-            inside, number = supervisor.children(), len(rounds) + 1
-            cut = _of_children(inside, supervisor, number, began, status=supervisor.stopped.status)
-            supervisor.children = lambda: (*rounds, cut)
+def _so_far(supervisor: Supervisor, rounds: Sequence[Outcome], began: float, made: Drive) -> tuple[Outcome, ...]:
+    """Give the rounds that have ended, and the one that was cut off as far as it came."""
+    stop, fields = supervisor.stopped, dict[str, Any](status="cancelled", inner=inner_of(made, "ensemble"))
+    if stop is not None:
+        fields |= {"status": stop.status, "reason": stop.reason, "error": stop.error}
+    elif made.crash is not None:
+        fields |= {"status": "failed", "reason": supervisor.clean(str(made.crash)), "error": made.crash}
+    return (*rounds, _round(made, supervisor, len(rounds) + 1, began, **fields))
 
 
-def _round_outcome(made: Drive, supervisor: Supervisor, number: int, began: float) -> Outcome:
-    fields = _result(made)
-    return _of_children(made.in_order(), supervisor, number, began, **fields, inner=_inner(made, "ensemble"))
-
-
-def _of_children(
-    children: tuple[Outcome, ...], supervisor: Supervisor, number: int, began: float, **fields: Any
-) -> Outcome:
-    ended = now()
+def _round(made: Drive, supervisor: Supervisor, number: int, began: float, **fields: Any) -> Outcome:
+    ended, children, text = now(), made.in_order(), fields.get("text", "")
     usage, cost, divided = summed(children, began, ended)
-    text = fields.get("text", "")
     return Outcome(
         agent=f"{supervisor.agent.name}[{number}]",
         phase=supervisor.phase,
@@ -239,78 +154,3 @@ def _carried_value(carry: str, last: Outcome, given: Any) -> Any:
         return marks.as_literal(mark_value(name, path, given, {}, bound))
 
     return marks.fill(parts, (marks.BODY,), value)
-
-
-async def _fan_out(drive: Drive, supervisor: Supervisor, source: str) -> Outcome:
-    agent = supervisor.agent
-    values = _items(agent, source, drive)
-    inner = Inner(kind="fan_out")
-    if not values:
-        return supervisor.outcome("ok", value=[], text="[]", inner=inner)
-    instances = [_instance(agent, number) for number in range(len(values))]
-    count = len(values)
-    items = {one.name: Item(value, n, count) for n, (one, value) in enumerate(zip(instances, values, strict=True))}
-    stage = _stage_of(drive.stage, agent, instances)
-    made = await _run(drive, supervisor, stage, drive.inputs[agent.name], items=items)
-    outcomes = made.in_order()
-    without = [outcome for outcome in outcomes if not outcome.ok]
-    reason = _named(without, len(outcomes), agent.name)
-    if len(without) == len(outcomes):
-        late = all(outcome.status == "timed_out" for outcome in outcomes)
-        return supervisor.outcome("timed_out" if late else "failed", reason=reason, error=without[0].error, inner=inner)
-    found = [outcome.value if outcome.ok else None for outcome in outcomes]
-    text = json.dumps(plain(found), ensure_ascii=False)
-    return supervisor.outcome("ok", value=found, text=text, reason=reason, inner=inner)
-
-
-def _items(agent: Agent, source: str, drive: Drive) -> Sequence[Any]:
-    mark = marks.alone(marks.read(source))
-    assert mark is not None  # an agent refuses another fan_out
-    inputs = Inputs("", drive.inputs[agent.name], {}, drive.desk.metadata, agent.name)
-    value = picked(mark, inputs, drive.visible)
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except ValueError:
-            raise InvalidOutput(f"fan_out {source} is a text that is not JSON") from None
-    if is_mapping(value) and is_list(value.get("data")):  # as llm-orc's scripts wrap their lists
-        value = value["data"]
-    if not is_list(value):
-        raise InvalidOutput(f"fan_out {source} is no list, but a {type(value).__name__}")
-    return value
-
-
-def _instance(agent: Agent, number: int) -> Agent:
-    """Make the agent of one item; what was checked once is not checked a thousand times."""
-    made = copy.copy(agent)
-    put = object.__setattr__
-    put(made, "name", f"{agent.name}[{number}]")
-    put(made, "fan_out", None)
-    put(made, "when", None)
-    return made
-
-
-def _stage_of(stage: Stage, agent: Agent, instances: list[Agent]) -> Stage:
-    names = [one.name for one in instances]
-
-    def of_each(mapping: Mapping[str, Any]) -> dict[str, Any]:
-        return dict.fromkeys(names, mapping[agent.name]) if agent.name in mapping else {}
-
-    async def chosen(_: str, name: str) -> Stage:
-        return await stage.chosen(agent.name, name)
-
-    return replace(
-        stage,
-        agents=instances,
-        plan=Plan([names], dict.fromkeys(names, ())),
-        settings=inherited(None, stage.settings) or stage.settings,
-        fail_fast=False,
-        pipelines=of_each(stage.pipelines),
-        endpoints=of_each(stage.endpoints),
-        targets=of_each(stage.targets),
-        scripts=of_each(stage.scripts),
-        composites=frozenset(names) if instances[0].composite else frozenset(),
-        inner=of_each(stage.inner),
-        chosen=chosen,
-        held=(),
-    )

@@ -133,7 +133,7 @@ class _Reading:
                 self._key(key, value, place, "")
         if self._idle:
             first = self._idle[0][0].line
-            said = "; ".join(f"{what}, line {place.line}" for place, what in self._idle)
+            said = "; ".join(what for _, what in self._idle)
             self._notes.insert(0, f"{self._file}:{first}: kept without effect: {said}")
         return Performance(self.settings, prices, tuple(self._notes))
 
@@ -151,7 +151,8 @@ class _Reading:
         if key.startswith("x-"):
             return
         if idle is not None:
-            self._idle.append((place, f"{section}.{key} ({idle})" if section else f"{key} ({idle})"))
+            name = f"{section}.{key}" if section else key
+            self._idle.append((place, f"{name} in line {place.line} ({idle})"))
         elif key in (SECTIONS[section] if section else _ALL):
             self.setting(key, value, place)
         else:

@@ -16,12 +16,12 @@ from typing import Any
 
 from .config_file import ConfigFile
 from .errors import ConfigError
+from .inline_secrets import CURE, clean, is_secret
 from .yaml_text import Place, Section, excerpt, kind_of, read_yaml
 
 MOST_FILES = 2_000  # in one `profiles/`
 _SECTION = "model_profiles"
 _WHOLE = re.compile("[0-9]{1,18}")
-_SECRET = re.compile(r"(^|.*[_-])(api[_-]?key|secret|password|token|credentials?)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +201,7 @@ def _profile(name: str, section: Any, file: str, place: Place, tier: str) -> Pro
         if key == "name" or key.startswith("x-") or value is None:
             continue
         if key not in KEYS:
-            doubts.append(_doubt(name, key).at(file=file, line=at.line, column=at.column))
+            doubts.append(_doubt(name, key, value).at(file=file, line=at.line, column=at.column))
             continue
         if key in WITHOUT_EFFECT:
             notes.append(f"{file}:{at.line}: {key} of the profile {excerpt(name)} has no effect: {WITHOUT_EFFECT[key]}")
@@ -211,14 +211,13 @@ def _profile(name: str, section: Any, file: str, place: Place, tier: str) -> Pro
             message = f"{key} of the profile {excerpt(name)} must be {needed}, got {kind_of(value)}"
             errors.append(ConfigError(message, file=file, line=at.line, column=at.column, key=key))
         else:
-            values[key], values.keys_at[key] = value, at
+            values.put(key, value, at)
     return Profile(name, values, file, place, tier, (), tuple(errors), tuple(doubts), tuple(notes))
 
 
-def _doubt(name: str, key: str) -> ConfigError:
-    if _SECRET.fullmatch(key):
-        cure = "a key does not belong into a file: name the variable that holds it with api_key_env"
-        return ConfigError(f"{excerpt(key)} of the profile {excerpt(name)}: {cure}", key=key)
+def _doubt(name: str, key: str, value: Any) -> ConfigError:
+    if is_secret(key, value):
+        return ConfigError(f"{clean(excerpt(key))} of the profile {excerpt(name)} holds a key: {CURE}", key=clean(key))
     nearest = next(iter(get_close_matches(key, list(KEYS), 1)), None)
     return ConfigError(f"{excerpt(key)} is not a key of a profile ({excerpt(name)})", key=key, nearest=nearest)
 

@@ -136,12 +136,13 @@ class Routing:
         names = {key for service in services().values() for key in service.keys}
         self._secrets: set[Secret] = set(filter(None, map(self._secret, names)))
         self._redactor: Redactor | None = None
+        self._redacted = 0  # secrets that it knows
 
     @property
     def redactor(self) -> Redactor:
         """What takes the keys of the environment out of texts, and those that this run was given."""
-        if self._redactor is None:
-            self._redactor = Redactor(self._secrets)
+        if self._redactor is None or self._redacted != len(self._secrets):  # of one run they only become more
+            self._redactor, self._redacted = Redactor(self._secrets), len(self._secrets)
         return self._redactor
 
     def over(self, prices: Mapping[str, Price]) -> Routing:
@@ -152,6 +153,15 @@ class Routing:
         if prices:
             other._prices = {**prices, **self._prices}
             other._price_of = {}
+        return other
+
+    def within(self, prices: Mapping[str, Price]) -> Routing:
+        """Give the same for an ensemble of this run, with `prices` under its own; keys are shared."""
+        if all(pattern in self._prices for pattern in prices):
+            return self
+        other = copy(self)
+        other._prices = {**prices, **self._prices}
+        other._price_of = {}
         return other
 
     def named(self, model: str, base_url: str | None) -> str:
@@ -266,7 +276,6 @@ class Routing:
             found = self._endpoints[cached] = self._resolve(model, given or Endpoint(), variable, key_needed)
         if found.api_key is not None and found.api_key not in self._secrets:
             self._secrets.add(found.api_key)
-            self._redactor = None
         return found
 
     def _resolve(self, model: str, given: Endpoint, variable: str | None, key_needed: bool) -> Endpoint:

@@ -128,7 +128,7 @@ class Runner:
 
     def _staging(self, ensemble: Ensemble, timeout: float | None = None, *, planning: bool = False) -> Staging:
         settings = self._settings if timeout is None else Settings(run_timeout=timeout).over(self._settings)
-        routing = self._routing.over(ensemble.prices)
+        routing = self._routing.over(_prices(ensemble))
         return Staging(routing, settings, os.environ, self._allow_scripts, planning)
 
     def describe(self, work: Ensemble | Agent) -> dict[str, Any]:
@@ -250,6 +250,19 @@ def _desk(stage: Stage, routing: Routing, input: Any, metadata: Mapping[str, Any
         log=EventLog(run_id),
         stream=stream,
     )
+
+
+def _prices(ensemble: Ensemble) -> dict[str, Price]:
+    """Give the prices of an ensemble, laid over those of its children."""
+    prices: dict[str, Price] = {}
+    left, seen = [ensemble], set[int]()
+    while left:
+        one = left.pop(0)
+        if id(one) not in seen:
+            seen.add(id(one))
+            prices = {**one.prices, **prices}
+            left.extend(one.children)
+    return prices
 
 
 def _inputs(ensemble: Ensemble, input: Any, inputs: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from .errors import ConfigError
-from .tiers import absolute, project, tiers
+from .tiers import Tier, absolute, is_within, project, tiers
 from .yaml_text import excerpt
 
 # Programs by suffix, the first that is there; other files are programs themselves.
@@ -59,10 +59,12 @@ def find_script(
     beside = absolute(Path(source).parent if source is not None else Path())
     if strictness == "strict":
         return _strict(text, beside, path, agent)
-    folder, places = _project(beside), _theirs(beside)
+    around = tiers(beside)
+    folder = project(beside if _outer(beside, around) is None else Path())
     word = len(text.split()) == 1
     if word and not _like_a_path(text):
         return _inline(text, folder, path)  # a word alone is a command for llm-orc, whatever files there are
+    places = _theirs(beside, around)
     file = _file(text, places, agent, path_meant=word)
     if file is not None:
         return _started(file, folder, path)
@@ -73,7 +75,7 @@ def find_script(
 
 
 def _strict(text: str, beside: Path, path: str | None, agent: str) -> Script:
-    places = _ours(beside)
+    places = _ours(beside, tiers(beside))
     file = _file(text, places, agent, path_meant=True)
     if file is None:
         message = f"script {excerpt(text)} is no file beside the ensemble or in its project; shell text goes into one"
@@ -91,28 +93,24 @@ class _Place(NamedTuple):
     top: Path
 
 
-def _outer(beside: Path) -> Path | None:
+def _outer(beside: Path, around: Sequence[Tier]) -> Path | None:
     """Give the library's or global folder when an ensemble stands in it: it has no project of its own."""
-    return next((t.folder for t in tiers(beside) if t.name != "local" and beside.is_relative_to(t.folder)), None)
+    return next((t.folder for t in around if t.name != "local" and is_within(beside, t.folder)), None)
 
 
-def _project(beside: Path) -> Path:
-    return project(beside if _outer(beside) is None else Path())
-
-
-def _ours(beside: Path) -> list[_Place]:
-    top = _outer(beside) or project(beside)
+def _ours(beside: Path, around: Sequence[Tier]) -> list[_Place]:
+    top = _outer(beside, around) or project(beside)
     return [_Place(beside, top), _Place(top, top)]
 
 
-def _theirs(beside: Path) -> list[_Place]:
+def _theirs(beside: Path, around: Sequence[Tier]) -> list[_Place]:
     places: list[_Place] = []
-    for tier in reversed(tiers(beside)):  # nearest first
+    for tier in reversed(around):  # nearest first
         local = tier.name == "local"
         top = tier.folder.parent if local else tier.folder
         places += [_Place(tier.folder / "scripts", top), _Place(tier.folder, top), *([_Place(top, top)] * local)]
     here = project(Path())
-    return [*places, *_ours(beside), _Place(here, here)]
+    return list(dict.fromkeys((*places, *_ours(beside, around), _Place(here, here))))
 
 
 def _like_a_path(text: str) -> bool:
@@ -137,9 +135,7 @@ def _file(text: str, places: Sequence[_Place], agent: str, *, path_meant: bool) 
         (inside if real.is_relative_to(os.path.realpath(place.top)) else outside).append(real)
     found = next(filter(os.path.isfile, inside), None)
     if found is None and (any(map(os.path.isfile, outside)) or (path_meant and not inside)):
-        message = (
-            f"script {excerpt(text)} leaves its project: copy it into that, or call it from a file there"
-        )
+        message = f"script {excerpt(text)} leaves its project: copy it into that, or call it from a file there"
         raise ConfigError(message, agent=agent, key="script")
     return found
 

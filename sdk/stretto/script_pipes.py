@@ -85,12 +85,12 @@ class Pipes:
 
     def _write(self, pipe: IO[bytes]) -> None:
         try:
-            if self._left:
-                self._left = self._left[os.write(pipe.fileno(), self._left[:_PIECE]) :]
+            written = os.write(pipe.fileno(), self._left[:_PIECE])
         except BlockingIOError:
-            return
-        except OSError:  # it does not want to read it (EPIPE)
-            self._left = self._left[:0]
+            written = 0
+        except BrokenPipeError:  # nobody wants to read the rest
+            written = len(self._left)
+        self._left = self._left[written:]
         if not self._left:
             self._close(pipe)
 
@@ -106,12 +106,7 @@ class Pipes:
         del self.errors[:-ERRORS]
 
     def _piece(self, pipe: IO[bytes]) -> bytes:
-        try:
-            piece = os.read(pipe.fileno(), _PIECE)
-        except BlockingIOError:
-            return b""
-        except OSError:
-            piece = b""
+        piece = os.read(pipe.fileno(), _PIECE)  # something is there: nobody else reads it
         if not piece:
             self._close(pipe)
         return piece

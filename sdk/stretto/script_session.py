@@ -42,8 +42,6 @@ def watch(pid: int) -> int | None:
 
 def has_ended(popen: subprocess.Popen[bytes]) -> bool:
     """Tell whether a process has ended; where the system can, it is not reaped yet."""
-    if popen.returncode is not None:
-        return True
     try:
         return os.waitid(os.P_PID, popen.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
     except ChildProcessError:

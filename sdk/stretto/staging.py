@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import stack as layers
 from .errors import ConfigError
 from .prompt import COMPOSERS, Composer
-from .script import Script, find_script
+from .references import References
 from .settings import Settings
 from .substitute import substitutes
-from .thread import in_thread
 
 if TYPE_CHECKING:
     from .agent import Agent
@@ -22,8 +21,23 @@ if TYPE_CHECKING:
     from .ensemble import Ensemble
     from .plan import Plan
     from .routing import Routing
+    from .script import Script
 
 MOST_NESTED = 50  # whatever `max_ensemble_depth` says: each level is a stack of coroutines
+
+Path = tuple[str, ...]  # names of ensembles, outermost first
+
+
+class Inherited(NamedTuple):
+    """What an ensemble has from the one around it.
+
+    Attributes:
+        settings: of which the clocks of phases and runs stay there.
+        routing: with its prices.
+    """
+
+    settings: Settings
+    routing: Routing
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,8 +57,9 @@ class Stage:
         targets: the models that may stand in, of agents that have some.
         scripts: of agents that are scripts.
         composites: names of the agents that run others.
+        routing: providers, addresses, keys, and the prices that count here.
         inner: of agents that run an ensemble known before the run.
-        chosen: makes an ensemble ready that an agent has chosen by name.
+        chosen: makes an ensemble ready that an agent has chosen by name, within the ensembles of a path.
         environ: the environment that scripts get their variables from.
         held: layers and providers that are opened with it, because nobody knew of them before.
         height: how deep the ensembles within it are nested.
@@ -62,8 +77,9 @@ class Stage:
     targets: Mapping[str, tuple[Target, ...]]
     scripts: Mapping[str, Script]
     composites: frozenset[str]
+    routing: Routing
     inner: Mapping[str, Stage]
-    chosen: Callable[[str, str], Awaitable[Stage]]
+    chosen: Callable[[str, str, Path], Awaitable[Stage]]
     environ: Mapping[str, str]
     held: Sequence[Any] = ()
     height: int = 0
@@ -86,43 +102,51 @@ class Staging:
     environ: Mapping[str, str]
     allow_scripts: bool = False
     planning: bool = False
-    _staged: dict[tuple[int, int], Stage] = field(default_factory=dict[tuple[int, int], "Stage"])
+    _staged: dict[Any, Stage] = field(default_factory=dict[Any, "Stage"])
+    _priced: dict[Any, Routing] = field(default_factory=dict[Any, "Routing"])
     _kept: list[Any] = field(default_factory=list[Any])  # what ids in `_staged` stand for
+    _references: References = field(default_factory=References)
+    _most_nested: int = MOST_NESTED
 
-    def stage(
-        self, ensemble: Ensemble, base: layers.Stack, around: tuple[str, ...] = (), outer: Settings | None = None
-    ) -> Stage:
-        """Make an ensemble ready.
+    def stage(self, ensemble: Ensemble, base: layers.Stack, path: Path = (), around: Inherited | None = None) -> Stage:
+        """Make an ensemble ready; it is made once, wherever it stands.
 
         Args:
             ensemble: what is to be run.
             base: the layers that its own are laid over.
-            around: names of the ensembles that it runs within, outermost first.
-            outer: settings of the ensemble around it; its clocks of phases and runs are its own.
+            path: names of the ensembles that it runs within.
+            around: what it has from the nearest of them; None: it is the run's own.
 
         Raises:
             ConfigError: for whatever is wrong in it, or in what runs within.
         """
-        known = self._staged.get((id(ensemble), id(base)))
-        if known is not None:
-            self._check_depth((*around, ensemble.name), known.height)
-            return known
-        self._check_depth((*around, ensemble.name), 0)
-        stage = self._made(ensemble, base, (*around, ensemble.name), outer)
-        self._staged[id(ensemble), id(base)] = stage
-        self._kept += (ensemble, base)
-        return stage
+        settings = self.settings.over(inherited(ensemble.settings, None if around is None else around.settings))
+        if around is None:
+            self._most_nested = min(settings.max_ensemble_depth, MOST_NESTED)
+        here = Inherited(settings, self._prices(ensemble, self.routing if around is None else around.routing))
+        key = (id(ensemble), id(base), settings, id(here.routing))
+        known = self._staged.get(key)
+        self._check_depth((*path, ensemble.name), 0 if known is None else known.height)
+        if known is None:
+            known = self._staged[key] = self._made(ensemble, base, (*path, ensemble.name), here)
+            self._kept += (ensemble, base)
+        return known
 
-    def _made(self, ensemble: Ensemble, base: layers.Stack, path: tuple[str, ...], outer: Settings | None) -> Stage:
-        plan = ensemble.plan()
-        settings = self.settings.over(inherited(ensemble.settings, outer))
-        if ensemble.schedule == "ready" and settings.phase_timeout is not None:
+    def _prices(self, ensemble: Ensemble, routing: Routing) -> Routing:
+        key = (id(routing), frozenset(ensemble.prices.items()))
+        if key not in self._priced:
+            self._priced[key] = routing.within(ensemble.prices)
+        return self._priced[key]
+
+    def _made(self, ensemble: Ensemble, base: layers.Stack, path: Path, here: Inherited) -> Stage:
+        plan, settings = ensemble.plan(), here.settings
+        if ensemble.schedule == "ready" and settings.phase_timeout is not None and len(path) == 1:
             raise ConfigError("phase_timeout needs schedule='phases': with 'ready' a phase has no end of its own")
         over = layers.merge(base, ensemble.middleware) if ensemble.middleware else base
         stacks = {a.name: layers.merge(over, a.middleware) if a.middleware else over for a in ensemble.agents}
         inner: dict[str, Stage] = {}
         for agent, child in _children(ensemble):
-            inner[agent.name] = self.stage(self._found(agent, child, ensemble), stacks[agent.name], path, settings)
+            inner[agent.name] = self.stage(self._found(agent, child, ensemble), stacks[agent.name], path, here)
         needed = not self.planning
         return Stage(
             ensemble=ensemble,
@@ -137,14 +161,15 @@ class Staging:
             targets={a.name: self._targets(a) for a in ensemble.agents if a.fallback},
             scripts={a.name: self._script(a, ensemble) for a in ensemble.agents if a.script is not None},
             composites=frozenset(a.name for a in ensemble.agents if a.composite),
+            routing=here.routing,
             inner=inner,
-            chosen=partial(self._chosen, ensemble, stacks, path, settings),
+            chosen=partial(self._chosen, ensemble, stacks, here),
             environ=self.environ,
             height=max((1 + stage.height for stage in inner.values()), default=0),
         )
 
-    def _check_depth(self, path: tuple[str, ...], height: int) -> None:
-        most = min(self.settings.max_ensemble_depth, MOST_NESTED)
+    def _check_depth(self, path: Path, height: int) -> None:
+        most = self._most_nested
         if len(path) - 1 + height > most:
             shown = " > ".join(path if len(path) < 12 else (*path[:6], "...", *path[-5:]))
             message = f"ensembles are nested more than {most} deep ({shown}): see max_ensemble_depth"
@@ -154,11 +179,9 @@ class Staging:
         if not isinstance(child, str):
             return child
         try:
-            return _named(child, ensemble)
+            return self._references.find(child, ensemble)
         except ConfigError as error:
-            if error.agent is None and error.file is None:
-                error = ConfigError(error.message, agent=agent.name, key=agent.kind, nearest=error.nearest)
-            raise error from None
+            raise _of_agent(error, agent.name, agent.kind) from None
 
     def _targets(self, agent: Agent) -> tuple[Target, ...]:
         try:
@@ -171,25 +194,24 @@ class Staging:
         if not (self.allow_scripts or self.planning):
             message = "scripts are not allowed: Runner(allow_scripts=True), on the command line --allow-scripts"
             raise ConfigError(message, agent=agent.name, key="script")
+        from .script import find_script  # with what it needs, for those who have scripts
+
         assert agent.script is not None
         return find_script(agent.script, agent=agent.name, source=ensemble.source, strictness=ensemble.strictness)
 
     async def _chosen(
-        self,
-        ensemble: Ensemble,
-        stacks: Mapping[str, layers.Stack],
-        path: tuple[str, ...],
-        settings: Settings,
-        agent: str,
-        name: str,
+        self, ensemble: Ensemble, stacks: Mapping[str, layers.Stack], here: Inherited, agent: str, name: str, path: Path
     ) -> Stage:
         """Make the ensemble ready that an agent has chosen while the run goes on.
 
         Raises:
             ConfigError: as of `stage`.
         """
-        found = await in_thread(partial(_named, ensemble=ensemble), name)  # reading files takes time
-        stage = self.stage(found, stacks[agent], path, settings)
+        try:
+            found = await self._references.found(name, ensemble)
+        except ConfigError as error:
+            raise _of_agent(error, agent, "dispatch") from None
+        stage = self.stage(found, stacks[agent], path, here)
         return replace(stage, held=self.held(stage))
 
     def held(self, stage: Stage) -> list[Any]:
@@ -248,10 +270,11 @@ def _children(ensemble: Ensemble) -> list[tuple[Agent, Ensemble | str]]:
     return found
 
 
-def _named(name: str, ensemble: Ensemble) -> Ensemble:
-    from .loading import named_ensemble  # outward, and only when a name stands for a file
-
-    return named_ensemble(name, ensemble.source, ensemble.strictness)
+def _of_agent(error: ConfigError, agent: str, key: str) -> ConfigError:
+    """Give an error the agent that it came from, unless it has a place of its own."""
+    if error.agent is not None or error.file is not None:
+        return error
+    return ConfigError(error.message, agent=agent, key=key, nearest=error.nearest)
 
 
 def _pipelines(agents: Sequence[Agent], stacks: Mapping[str, layers.Stack]) -> dict[str, Next]:

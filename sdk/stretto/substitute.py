@@ -22,7 +22,8 @@ class Substitute:
         model: "provider/model".
         base_url: http(s) address of its provider; None: the provider's own, never the agent's.
         api_key_env: the environment variable that holds its key.
-        params: laid over the agent's, key by key; None as a value leaves the agent's out. None: the agent's.
+        params: laid over the agent's, key by key; None as a value leaves the agent's out. None: the agent's. Its
+            `extra_headers` go to the same service alone, since one may hold a token.
 
     Raises:
         ConfigError: at construction; names the key.
@@ -48,12 +49,6 @@ class Substitute:
             check_params({key: value for key, value in self.params.items() if value is not None}, agent=None)
             object.__setattr__(self, "params", MappingProxyType(dict(self.params)))
 
-    def laid_over(self, params: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Give the parameters of a call to this model."""
-        if not self.params:
-            return params
-        return {key: value for key, value in {**params, **self.params}.items() if value is not None}
-
 
 SUBSTITUTE_KEYS = tuple(f.name for f in fields(Substitute))
 
@@ -66,7 +61,7 @@ def substitutes(given: Any, *, agent: str | None = None) -> tuple[Substitute, ..
     """
     if given is None:
         return ()
-    several = given if is_list(given) or isinstance(given, tuple) else (given,)
+    several = given if is_list(given) else (given,)
     try:
         return tuple(map(_substitute, several))
     except ConfigError as error:

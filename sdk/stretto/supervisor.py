@@ -58,6 +58,7 @@ class Supervisor:
 
     __slots__ = (
         "_clock_timer",
+        "_conclude_inner",
         "_ended",
         "_grace_timer",
         "_stop_inner",
@@ -101,6 +102,7 @@ class Supervisor:
         self.grace = grace
         self.children: Callable[[], tuple[Outcome, ...]] = tuple  # the outcomes of what it runs within itself
         self._stop_inner: Callable[[Stop], None] | None = None
+        self._conclude_inner: Callable[[], None] | None = None
         self._ended = ended
         self._clock_timer: asyncio.TimerHandle | None = None
         self._grace_timer: asyncio.TimerHandle | None = None
@@ -145,17 +147,24 @@ class Supervisor:
         if self._stop_inner is not None:  # first: their grace is over before this one's
             self._stop_inner(stop)
         self.task.cancel()
-        self._grace_timer = asyncio.get_running_loop().call_later(self.grace, self._abandon)
+        self._grace_timer = asyncio.get_running_loop().call_later(self.grace, self.abandon)
 
-    def runs(self, children: Callable[[], tuple[Outcome, ...]], stop: Callable[[Stop], None]) -> None:
-        """Take note of what it runs within itself: how to get its outcomes, and how to stop it."""
+    def runs(
+        self, children: Callable[[], tuple[Outcome, ...]], stop: Callable[[Stop], None], conclude: Callable[[], None]
+    ) -> None:
+        """Take note of what it runs within itself: how to get its outcomes, to stop it, to wait for it no longer."""
         self.children = children
         self._stop_inner = stop
+        self._conclude_inner = conclude
         if self.stopped is not None:
             stop(self.stopped)
 
-    def _abandon(self) -> None:
-        assert self.stopped is not None
+    def abandon(self) -> None:
+        """Wait no longer for an agent that was stopped."""
+        if self.over or self.stopped is None:
+            return
+        if self._conclude_inner is not None:  # each agent within it has an outcome, too
+            self._conclude_inner()
         reason = f"{self.stopped.reason}; it did not end within {self.grace:g} s and was abandoned"
         self.end(self.outcome(self.stopped.status, reason=reason, error=self.stopped.error))
 

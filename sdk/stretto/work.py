@@ -19,8 +19,6 @@ from .outcome import Outcome, plain
 from .params import CALL_FIELDS
 from .prompt import Composer, check_picked, data, system
 from .reply import Delta, Reply
-from .script_input import Given
-from .script_work import ScriptWork
 from .thread import in_thread
 
 if TYPE_CHECKING:
@@ -183,6 +181,9 @@ def _call(
 def _own_work(stage: Stage, agent: Agent, inputs: Inputs, outcomes: Mapping[str, Outcome]) -> Work:
     if agent.script is None:
         return FunctionWork(agent.function, inputs)
+    from .script_input import Given  # with what they need, for those who have scripts
+    from .script_work import ScriptWork
+
     given = Given(agent, inputs, data(agent, inputs, outcomes), stage.ensemble.strictness)
     return ScriptWork(stage.scripts[agent.name], given, stage.environ)
 

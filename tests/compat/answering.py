@@ -1,4 +1,4 @@
-"""Answer chat completions on a loopback port by the model's name; each case has its own address, and its own requests."""
+"""Answer chat completions on a loopback port by the model's name; each case has an address of its own."""
 
 from __future__ import annotations
 

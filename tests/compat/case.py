@@ -1,4 +1,4 @@
-"""What a case of the corpus is: files, an input, what the models answer, and where the two sides are meant to differ."""
+"""What a case of the corpus is: files, an input, what models answer, and where the two sides are meant to differ."""
 
 from __future__ import annotations
 

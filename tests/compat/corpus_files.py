@@ -209,12 +209,12 @@ def cases() -> Iterator[Case]:
     for key, fix in _TOP.items():
         yield case(f"top: {key}", "- {name: a, model_profile: a}", top=key, fixes=_accepted(fix))
     for key, fix in _LLM.items():
-        own = "" if key.startswith("model_profile") else "model_profile: a, "
-        agents = f"- {{name: b, model_profile: b}}\n- {{name: a, {own}{key}}}"
+        other = "- {name: b, model_profile: b}\n" if key.startswith(("depends_on", "when", "fan_out")) else ""
+        agents = f"{other}- {{name: a, model_profile: a, {key}}}"
         yield case(f"llm: {key}", agents, fixes=_accepted(fix))
-    other = child("other", "- {name: inner, model_profile: a}")
+    body = child("other", "- {name: inner, model_profile: a}")
     for agent, fix in _AGENTS.items():
-        yield case(f"agent: {agent}", f"- {agent}", files=other, fixes=_accepted(fix))
+        yield case(f"agent: {agent}", f"- {agent}", files=body, fixes=_accepted(fix))
     for name, (text, fix) in _FILES.items():
         yield Case(f"file: {name}", {CONFIG: config(), ENSEMBLE: text}, fixes=_accepted(fix))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 from compat.case import Case, Fix, case, config, profile
@@ -114,7 +115,9 @@ def _dependencies() -> Iterator[Case]:
 
 def _selections() -> Iterator[Case]:
     keys = ("text", "object", "number", "no", "none", "items")
-    agents = "\n".join(f"- {{name: {key}, model_profile: b, depends_on: [one, two], input_key: {key}}}" for key in keys)
+    agents = "\n".join(
+        f"- {{name: {key}-key, model_profile: b, depends_on: [one, two], input_key: '{key}'}}" for key in keys
+    )
     yield case(
         "input_key: values",
         f"- {{name: one, model_profile: j}}\n- {{name: two, model_profile: a}}\n{agents}",
@@ -164,12 +167,12 @@ def _selections() -> Iterator[Case]:
 
 
 def _guards() -> Iterator[Case]:
-    for guard in _GUARDS:
-        quoted = "'" + guard.replace("'", "''") + "'"
-        agents = (
-            f"- {{name: one, model_profile: j}}\n- {{name: two, model_profile: b, depends_on: [one], when: {quoted}}}"
-        )
-        yield case(f"when: {guard}", agents, answers={"j": _VALUES})
+    agents = [
+        f"- {{name: g{n}, script: echo ran, depends_on: [one], when: {json.dumps(w)}}}" for n, w in enumerate(_GUARDS)
+    ]
+    yield case(
+        "when: values and literals", "- {name: one, model_profile: j}\n" + "\n".join(agents), answers={"j": _VALUES}
+    )
     yield case(
         "when: dependants of a skipped agent",
         """
@@ -283,6 +286,8 @@ def _requests() -> Iterator[Case]:
 _CHAIN = f"""
 first: {profile("bad", fallback_model_profile="second", system_prompt="'Role: of the first'", options="{seed: 1}")}
 second: {profile("worse", fallback_model_profile="a", system_prompt="'Role: of the second'", options="{top_p: 0.3}")}
+third: {profile("a", system_prompt="'Role: of the third'", options="{top_p: 0.3}")}
+fourth: {profile("bad", system_prompt="'Role: of the fourth'", options="{seed: 1}")}
 circle: {profile("bad", fallback_model_profile="square")}
 square: {profile("worse", fallback_model_profile="circle")}
 half: {{model: m}}
@@ -295,7 +300,7 @@ def _fallbacks() -> Iterator[Case]:
         "of the agent, further no": "model_profile: bad, fallback_model_profile: second",
         "chain of profiles": "model_profile: first",
         "the agent's before the profile's": "model_profile: first, fallback_model_profile: b",
-        "the agent's own fields": "model_profile: bad, fallback_model_profile: second, temperature: 0.2, options: {stop: x}",
+        "an agent's own fields": "model_profile: fourth, fallback_model_profile: third, max_tokens: 2, options: {n: 1}",
         "unknown": "model_profile: bad, fallback_model_profile: nobody",
         "for an unknown profile": "model_profile: nobody, fallback_model_profile: a",
         "for half a profile": "model_profile: half, fallback_model_profile: a",

@@ -14,7 +14,7 @@ _MISSING = object()
 
 
 def differences(theirs: Observation, ours: Observation, fixes: Mapping[str, Fix]) -> list[str]:
-    """Give a line for each difference that no fix covers, for each fix that gives something else, and for each idle one."""
+    """Give a line for each difference that no fix covers, and for each fix that is idle or gives something else."""
     found = list(_compared(theirs, ours, ""))
     told = [f"{path}: {line}" for path, line in found if not any(_covers(fix, path) for fix in fixes)]
     for fixed, fix in fixes.items():

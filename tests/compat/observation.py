@@ -12,7 +12,7 @@ from compat.case import Case
 Observation = dict[str, Any]
 
 SAID = "..."  # stands for a sentence: that there is one counts, not how it reads
-SENTENCES = ("error", "reason", "handled_failure_reason")
+SENTENCES = ("error", "reason", "handled_failure_reason", "stderr")
 STATES = "failed|skipped|timed_out|cancelled"
 
 _BESIDE = ("status", "has_errors", "input", "deliverable")
@@ -23,11 +23,13 @@ _DEPENDANT = re.compile(
     re.DOTALL,
 )
 _INSTANCE = re.compile(
-    r"[^\n\d]*(?P<number>\d+)[^\n\d]*(?P<of>\d+)[^\n\d]*\n\nOriginal task: (?P<task>.*?)\n\nChunk content:\n(?P<item>.*)",
+    r"[^\n\d]*(?P<number>\d+)[^\n\d]*(?P<of>\d+)[^\n\d]*\n\n"
+    r"Original task: (?P<task>.*?)\n\nChunk content:\n(?P<item>.*)",
     re.DOTALL,
 )
 _BLOCK = re.compile(
-    rf"(?:^|\n\n)Agent (?P<name>[\w-]+)(?: \((?!(?:{STATES})\))[^()\n]*\))?(?:(?P<ok>:\n)| \((?P<state>{STATES})\): )"
+    rf"(?:^|\n\n)Agent (?P<name>[\w-]+)(?: \((?!(?:{STATES})\)|handled failure)[^()\n]*\))?"
+    rf"(?:(?: \((?P<handled>handled failure): .*?\))?:\n| \((?P<state>{STATES})\): )"
 )
 _ENTRY = re.compile(rf"^([\w\[\]-]+ \((?:{STATES})\)): .*$", re.MULTILINE)
 _SELECTION = re.compile(r"input_key error.*", re.DOTALL)
@@ -117,7 +119,14 @@ def _text(text: str) -> Any:
         return SAID
     if first := _BLOCK.search(text):
         return {"before": text[: first.start()], "blocks": _blocks(text[first.start() :])}
-    return _ENTRY.sub(r"\1", text)
+    return "\n".join(_line(line) for line in _ENTRY.sub(r"\1", text).split("\n"))
+
+
+def _line(text: str) -> str:
+    """Take out of a line that is data what `told` takes out."""
+    data = _parsed(text) if text[:1] == "{" else None
+    said = told(data)
+    return text if said == data else json.dumps(said, sort_keys=True)
 
 
 def _parsed(text: str) -> Any:
@@ -132,9 +141,9 @@ def _blocks(text: str) -> list[Any]:
     ends = [*(match.start() for match in found[1:]), len(text)]
     blocks: list[Any] = [text[: found[0].start()]] if found and found[0].start() else []
     for match, end in zip(found, ends, strict=False):
-        state = match["state"] or "ok"
+        state = match["state"] or match["handled"] or "ok"
         # An empty fan-out is told in a sentence that names the agent.
         inner = text[match.end() : end]
         empty = inner.startswith(f"Agent {match['name']}: ")
-        blocks.append([match["name"], state, SAID if state != "ok" or empty else told(inner)])
+        blocks.append([match["name"], state, SAID if match["state"] or empty else told(inner)])
     return blocks or [text]

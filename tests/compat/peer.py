@@ -1,7 +1,7 @@
 """llm-orc as the other side: its environment is made once, and its runs are observed on the loopback server.
 
-Nothing of it is opened or copied. `python -m compat.peer` in `tests` writes what it does into `observed.json`, which the
-usual tests compare stretto with.
+Nothing of it is opened or copied. `python -m compat.peer` in `tests` writes what it does into `observed.json`; the
+usual tests compare stretto with that.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Run ensembles with llm-orc, in its own environment: jobs come as JSON on stdin, observations go to stdout.
 
-It is run by the interpreter of that environment, and imports nothing of stretto. One event loop serves all jobs: llm-orc
-keeps its HTTP client for the life of the process.
+It is run by the interpreter of that environment, and imports nothing of stretto. One event loop serves all jobs, since
+llm-orc keeps its HTTP client for the life of the process.
 """
 
 import asyncio

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 from compat.case import BASE_URL, ENSEMBLE, Case
 
 
@@ -19,6 +21,12 @@ class Project:
     def ensemble(self) -> Path:
         """The file that is run."""
         return self.project / ENSEMBLE
+
+    def enter(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Make this the working folder and the home, for one test."""
+        monkeypatch.chdir(self.project)
+        for variable, folder in (("HOME", ""), ("XDG_CONFIG_HOME", ".config"), ("XDG_STATE_HOME", "state")):
+            monkeypatch.setenv(variable, str(self.home / folder))
 
 
 def written(case: Case, url: str, folder: Path) -> Project:

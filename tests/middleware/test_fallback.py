@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from loopback import Answer, Loopback
+from spans import recording
+from stretto import Agent, Outcome, Runner
 from stretto import errors as all_errors
 from stretto.call import Call, Endpoint, Target
 from stretto.contract import Next
@@ -28,7 +32,8 @@ from stretto.errors import (
     RequestRejected,
     ScriptFailed,
 )
-from stretto.middleware import ConcurrencyLimit, Fallback, RateLimit, Retry, RetryThrottle, Timeout
+from stretto.events import AgentDelta, AgentRetrying
+from stretto.middleware import ConcurrencyLimit, Fallback, RateLimit, Retry, RetryThrottle, Timeout, Trace
 from stretto.reply import Delta, Reply
 from stretto.secret import Secret
 from stretto.substitute import Substitute
@@ -368,23 +373,25 @@ def test_parameters_are_laid_over_the_agents_and_none_leaves_one_out() -> None:
     assert dict(call.params) == {"temperature": 0.1, "max_tokens": 9, "top_p": 0.2}
 
 
-def test_headers_and_fields_that_one_service_knows_go_to_no_other() -> None:
-    own = {"extra_headers": {"x-gateway-token": "secret"}, "extra_body": {"guided_json": {}}}
+def test_headers_go_to_no_other_service() -> None:
+    own: dict[str, Any] = {"extra_headers": {"x-gateway-token": "secret"}}
     for target in (Target("openai/b", OWN), Target("compatible/b"), Target("compatible/b", Endpoint("http://h:1/v1"))):
-        call = sent_to(target, model="compatible/a", endpoint=OWN, **own)
-        assert (dict(call.extra_headers), dict(call.extra_body)) == ({}, {})
-    call = sent_to(Target("compatible/b", OWN), model="compatible/a", endpoint=OWN, **own)
-    assert (call.extra_headers, call.extra_body) == tuple(own.values())
+        assert dict(sent_to(target, model="compatible/a", endpoint=OWN, **own).extra_headers) == {}
+    again = sent_to(Target("compatible/b", OWN), model="compatible/a", endpoint=OWN, **own)
+    assert dict(again.extra_headers) == {"x-gateway-token": "secret"}
 
 
 def test_a_substitute_may_bring_headers_and_fields_of_its_own() -> None:
+    own: dict[str, Any] = {"extra_headers": {"x-a": "1"}, "extra_body": {"a": 1}}
     given = {"extra_headers": {"x-b": "1"}, "extra_body": {"b": 1}, "seed": 1}
-    call = sent_to(Target("openai/b", params=given), model="compatible/a", extra_headers={"x-a": "1"})
+    call = sent_to(Target("openai/b", params=given), model="compatible/a", **own)
     assert (dict(call.extra_headers), dict(call.extra_body)) == ({"x-b": "1"}, {"b": 1})
     assert dict(call.params) == {"seed": 1}
+    call = sent_to(Target("openai/b"), model="compatible/a", **own)
+    assert (dict(call.extra_headers), dict(call.extra_body)) == ({}, {"a": 1})
     bare = {"extra_headers": None, "extra_body": None}
-    call = sent_to(Target("compatible/b", params=bare), model="compatible/a", extra_headers={"x-a": "1"})
-    assert (dict(call.extra_headers), dict(call.params)) == ({}, {})
+    call = sent_to(Target("compatible/b", params=bare), model="compatible/a", **own)
+    assert (dict(call.extra_headers), dict(call.extra_body), dict(call.params)) == ({}, {}, {})
 
 
 def test_messages_metadata_and_the_ledger_stay() -> None:
@@ -769,3 +776,141 @@ def test_a_content_filter_is_one_services_own() -> None:
     models = Models(a=ContentBlocked("filtered"), b="from b")
     assert tried(Stack(Fallback(), Retry(), provider=models), to(B)).text == "from b"
     assert models.names == ["a", "b"]
+
+
+def test_the_chat_span_names_the_model_that_failed() -> None:
+    with recording() as spans:
+        tried(Stack(Trace(), Fallback(), provider=Models(a=failed(), b="from b")), to(B))
+        tried(Stack(Trace(), Fallback(), provider=Models(a="from a")), to(B))
+    fallen, straight = ((span.attributes or {}) for span in spans.named("chat"))
+    assert (fallen["gen_ai.request.model"], fallen["stretto.fallback_from"]) == ("a", A)
+    assert "stretto.fallback_from" not in straight
+    models = [(span.attributes or {})["gen_ai.request.model"] for span in spans.named("attempt")]
+    assert models == ["a", "b", "a"]
+
+
+# ---- in a run
+
+
+def run(agent: Agent, **given: Any) -> Outcome:
+    return virtual_time(Runner(**given).run(agent, "hello"))[agent.name]
+
+
+def test_an_agents_fallback_answers_in_the_default_stack() -> None:
+    told = run(Agent("a", model="simulated/fail-500", fallback=["simulated/fail-400", "simulated/echo"]))
+    assert (told.status, told.output, told.reason) == ("ok", "hello", "")
+    models = [attempt.model for attempt in told.attempts]
+    assert models == ["simulated/fail-500"] * 3 + ["simulated/fail-400", "simulated/echo"]
+    assert told.cost == 0.0
+    assert told.usage.total_tokens == 2
+
+
+def test_without_another_model_an_agent_fails_as_before() -> None:
+    told = run(Agent("a", model="simulated/fail-400"))
+    assert (told.status, told.reason) == (
+        "failed",
+        "agent 'a', simulated/fail-400, attempt 1, status 400: simulated 400",
+    )
+
+
+def test_an_agent_whose_models_all_fail_says_so() -> None:
+    told = run(Agent("a", model="simulated/fail-400", fallback="simulated/fail-401"))
+    assert told.status == "failed"
+    assert told.reason == (
+        "agent 'a', simulated/fail-401, attempt 2, status 401: simulated 401 "
+        "(before it failed simulated/fail-400 (RequestRejected, status 400))"
+    )
+
+
+def test_an_agent_that_hangs_has_its_answer_within_its_timeout() -> None:
+    told = run(Agent("a", model="simulated/hang", fallback="simulated/echo", timeout=20))
+    assert (told.status, told.output) == ("ok", "hello")
+    assert told.ended - told.started == pytest.approx(10)
+
+
+def test_an_agent_whose_last_model_hangs_is_timed_out_by_its_own_clock() -> None:
+    told = run(Agent("a", model="simulated/hang", fallback="simulated/hang+tokens-1", timeout=20))
+    assert (told.status, told.reason) == ("timed_out", "the agent's clock of 20 s ran out")
+    assert told.ended - told.started == pytest.approx(20)
+    assert len(told.attempts) == 2
+
+
+def test_the_share_is_part_of_the_runs_time_when_that_is_shorter() -> None:
+    agent = Agent("a", model="simulated/hang", fallback="simulated/echo", timeout=60)
+    whole = virtual_time(Runner().run(agent, "hello", timeout=8))
+    assert (whole.status, whole["a"].output) == ("completed", "hello")
+    assert whole["a"].ended - whole["a"].started == pytest.approx(4)
+
+
+def test_a_run_that_is_cancelled_asks_no_other_model() -> None:
+    agent = Agent("a", model="simulated/hang", fallback="simulated/echo")
+
+    async def main() -> Outcome:
+        running = Runner().start(agent, "hello")
+        await asyncio.sleep(5)
+        running.cancel()
+        await running.wait()
+        await asyncio.sleep(1000)
+        return running["a"]
+
+    told = virtual_time(main())
+    assert (told.status, len(told.attempts), told.attempts[0].cancelled) == ("cancelled", 1, True)
+
+
+def test_the_layers_own_list_serves_agents_without_one() -> None:
+    runner = {"middleware": [Fallback("simulated/echo")]}
+    assert run(Agent("a", model="simulated/fail-500"), **runner).output == "hello"
+    told = run(Agent("a", model="simulated/fail-500", fallback="simulated/tokens-1"), **runner)
+    assert told.attempts[-1].model == "simulated/tokens-1"
+
+
+def test_a_stream_that_broke_off_keeps_its_partial_text() -> None:
+    told = run(Agent("a", model="simulated/tokens-9+cut-3", fallback="simulated/echo", stream=True))
+    assert told.status == "failed"
+    assert len(told.text.split()) == 3
+    assert "a part of the reply was emitted" in told.reason
+
+
+def test_with_restart_streams_a_run_shows_the_restart() -> None:
+    agent = Agent("a", model="simulated/tokens-9+cut-3", fallback="simulated/echo")
+
+    async def main() -> list[str]:
+        running = Runner(middleware=[Fallback(restart_streams=True)]).start(agent, "hello")
+        seen = [event async for event in running.events()]
+        assert running["a"].output == running["a"].text == "hello"
+        return [event.type for event in seen if isinstance(event, AgentRetrying)] + [
+            "restart" for event in seen if isinstance(event, AgentDelta) and event.delta.restart
+        ]
+
+    assert virtual_time(main()) == ["agent_retrying", "restart"]
+
+
+async def test_a_key_goes_to_its_own_server_and_the_next_model_has_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECOND_API_KEY", "the-second-key")
+    async with Loopback(Answer(status=500)) as first, Loopback(Answer("from the second")) as second:
+        agent = Agent(
+            "a",
+            model="compatible/one",
+            base_url=first.url,
+            api_key="the-first-key",
+            params={"extra_headers": {"x-gateway": "the-first-token"}, "seed": 1},
+            fallback=[{"model": "two", "base_url": second.url, "params": {"seed": None}}],
+        )
+        async with Runner(middleware=[Fallback()]) as runner:
+            assert (await runner.run(agent, "hello", stream=False)).output == "from the second"
+            keyed = {"model": "two", "base_url": second.url, "api_key_env": "SECOND_API_KEY"}
+            trusting = Runner(middleware=[Fallback()], trusted_origins=[second.origin])
+            told = await trusting.run(replace(agent, fallback=keyed), "hello", stream=False)
+            assert told.output == "from the second"
+        assert first.requests[0].headers["authorization"] == "Bearer the-first-key"
+        bare, with_key = second.requests
+        assert (bare.json["model"], "authorization" in bare.headers, "seed" in bare.json) == ("two", False, False)
+        assert with_key.headers["authorization"] == "Bearer the-second-key"
+        for request in second.requests:
+            assert b"the-first" not in request.raw
+
+
+def test_a_model_that_may_not_be_called_is_refused_before_any_call() -> None:
+    keyed = {"model": "openai/b", "api_key_env": "NOT_SET_ANYWHERE_API_KEY"}
+    with pytest.raises(ConfigError, match="NOT_SET_ANYWHERE_API_KEY is not set"):
+        run(Agent("a", model="simulated/echo", fallback=keyed))

@@ -67,7 +67,7 @@ def options_of(command: str) -> set[str]:
 
 def test_the_commands_are_those_that_work() -> None:
     listed = stretto("--help").stdout.partition("Commands:")[2].partition("Exit codes")[0]
-    assert re.findall(r"^  (\w+)", listed, re.MULTILINE) == ["invoke", "plan", "run", "validate"]
+    assert re.findall(r"^  (\w+)", listed, re.MULTILINE) == ["invoke", "list", "plan", "run", "validate"]
 
 
 def test_the_exit_codes_are_in_the_help() -> None:

@@ -303,6 +303,13 @@ def plain_json(value: Any) -> Any:
     return json.loads(json.dumps(value, allow_nan=False))
 
 
+def test_a_child_has_its_own_input_and_its_own_handled_failures() -> None:
+    outcomes = (ended("failed", "no"), answered("two"))
+    whole = json.loads(response(child(*outcomes, handled=("two",), input={"n": 1})))
+    assert whole["input"] == {"data": '{"n": 1}'}
+    assert whole["results"]["two"]["outcome"] == "handled_failure"
+
+
 def test_a_child_of_which_an_agent_failed_has_succeeded_with_errors() -> None:
     told = record(child(ended("failed", "no", "one"), answered("two")))
     assert (told["status"], told["outcome"], told["has_errors"]) == ("success", "succeeded", True)

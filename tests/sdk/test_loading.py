@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from stretto import ConfigError, Ensemble, Runner, Settings, default_stack, load, loading
+from stretto import ConfigError, Ensemble, Runner, Settings, default_stack, load, named_layer
 from stretto.agent import AGENT_KEYS
 from stretto.loading import FILE_KEYS, LONG_MESSAGE, TOP_KEYS, located
 from stretto.middleware import RateLimit, Retry, Timeout
@@ -20,6 +20,7 @@ from stretto.usage import Price
 
 TOP = "stretto: 1\nname: e\nmodel: simulated/echo\n"
 ONE = TOP + "agents:\n  - name: a\n"
+SECTIONS = ("depends_on", "params", "middleware", "loop", "parameters", "env")  # of an agent
 
 
 def loaded(folder: Path, text: str, **options: Any) -> Ensemble:
@@ -137,7 +138,7 @@ def test_an_empty_key_at_the_top_is_as_one_left_out(tmp_path: Path, key: str) ->
     assert loaded(tmp_path, f"{text}{key}:\n") == loaded(tmp_path, text)
 
 
-@pytest.mark.parametrize("key", [k for k in FILE_KEYS if k not in ("name", "depends_on", "params", "middleware")])
+@pytest.mark.parametrize("key", [k for k in FILE_KEYS if k not in ("name", *SECTIONS)])
 def test_an_empty_key_of_an_agent_is_as_one_left_out(tmp_path: Path, key: str) -> None:
     assert loaded(tmp_path, f"{ONE}    {key}:\n") == loaded(tmp_path, ONE)
 
@@ -150,7 +151,7 @@ def test_an_empty_section_at_the_top_is_refused(tmp_path: Path, key: str) -> Non
     assert error.message.endswith(", got nothing: leave the key out, or give it content") or key == "agents"
 
 
-@pytest.mark.parametrize("key", ["depends_on", "params", "middleware"])
+@pytest.mark.parametrize("key", SECTIONS)
 def test_an_empty_section_of_an_agent_is_refused(tmp_path: Path, key: str) -> None:
     error = refused(tmp_path, f"{ONE}    {key}:\n")
     assert (error.line, error.column, error.agent, error.key) == (6, 5, "a", key)
@@ -204,8 +205,8 @@ def test_an_unknown_word_is_refused_where_it_stands(tmp_path: Path, text: str, m
 
 
 def test_a_file_without_version_only_warns_of_unknown_keys_at_the_top(tmp_path: Path) -> None:
-    ensemble = loaded(tmp_path, "name: e\nmodel: simulated/echo\ncoordinator: x\nagents: [{name: a}]\n")
-    assert ensemble.warnings == (f"{tmp_path}/e.yaml:3: the key 'coordinator' is ignored",)
+    ensemble = loaded(tmp_path, "name: e\nmodel: simulated/echo\nnonsense: x\nagents: [{name: a}]\n")
+    assert ensemble.warnings == (f"{tmp_path}/e.yaml:3: the key 'nonsense' is ignored",)
 
 
 def test_a_near_miss_is_an_error_in_every_file(tmp_path: Path) -> None:
@@ -218,8 +219,8 @@ def test_an_unknown_key_of_an_agent_is_an_error_in_every_file(tmp_path: Path) ->
 
 
 def test_strictness_overrules_the_file(tmp_path: Path) -> None:
-    text = "name: e\nmodel: simulated/echo\ncoordinator: x\nagents: [{name: a}]\n"
-    assert refused(tmp_path, text, strictness="strict").key == "coordinator"
+    text = "name: e\nmodel: simulated/echo\nnonsense: x\nagents: [{name: a}]\n"
+    assert refused(tmp_path, text, strictness="strict").key == "nonsense"
     assert loaded(tmp_path, "stretto: 1\n" + text, strictness="compat").warnings
 
 
@@ -547,7 +548,7 @@ class Point:
 @pytest.fixture
 def points(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    monkeypatch.setattr(loading, "entry_points", lambda group, shipped: found)
+    monkeypatch.setattr(named_layer, "entry_points", lambda group, shipped: found)
     return found
 
 
@@ -590,7 +591,7 @@ def test_two_distributions_with_one_name_are_a_config_error(tmp_path: Path, monk
             "'chatty' in stretto.middleware is claimed by both one and other: uninstall one", key="chatty"
         )
 
-    monkeypatch.setattr(loading, "entry_points", claimed)
+    monkeypatch.setattr(named_layer, "entry_points", claimed)
     assert "claimed by both" in refused(tmp_path, ONE + "middleware: [chatty]\n").message
 
 

@@ -77,7 +77,9 @@ def test_without_a_file_the_working_folder_stands_for_its_folder(project: Path) 
 
 
 @pytest.mark.parametrize("strictness", ["strict", "compat"])
-@pytest.mark.parametrize("text", ["../elsewhere/x.py", "../../nowhere/x.py", "{top}/elsewhere/x.py", "/bin/sh", "link.py"])
+@pytest.mark.parametrize(
+    "text", ["../elsewhere/x.py", "../../../nowhere/x.py", "{top}/elsewhere/x.py", "/bin/sh", "link.py"]
+)
 def test_a_path_that_leaves_the_project_is_refused(project: Path, strictness: str, text: str) -> None:
     written(project.parent / "elsewhere" / "x.py")
     (project / "link.py").symlink_to("../elsewhere/x.py")
@@ -120,7 +122,8 @@ def test_strict_files_have_no_shell_text(project: Path, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "program"), [("x.py", sys.executable), ("x.PY", sys.executable), ("x.sh", "bash"), ("x.js", "node"), ("x.rb", "ruby")]
+    ("name", "program"),
+    [("x.py", sys.executable), ("x.PY", sys.executable), ("x.sh", "bash"), ("x.js", "node"), ("x.rb", "ruby")],
 )
 def test_the_suffix_names_the_interpreter(project: Path, name: str, program: str) -> None:
     script = written(project / name)
@@ -200,7 +203,8 @@ def test_an_ensemble_of_a_library_works_in_the_project_at_hand(project: Path) ->
 
 
 @pytest.mark.parametrize(
-    "text", ["date", "tool", "missing.txt", "echo hello > out.txt", "x.sh --flag", "echo one\necho /two", "/bin/ls / | head"]
+    "text",
+    ["date", "tool", "missing.txt", "echo hello > out.txt", "x.sh --flag", "echo one\necho /two", "/bin/ls / | head"],
 )
 def test_what_does_not_look_like_a_file_is_shell_text_for_llm_orc(project: Path, text: str) -> None:
     written(project / "tool", mode=0o755)

@@ -62,14 +62,23 @@ def test_native_an_instance_also_gets_its_number() -> None:
 
 
 def test_what_json_cannot_hold_becomes_its_text() -> None:
-    odd = Outcome(agent="draft", phase=0, status="ok", value={1: {2, }, "x": float("nan")}, text="")
+    odd = Outcome(
+        agent="draft",
+        phase=0,
+        status="ok",
+        value={
+            1: {
+                2,
+            },
+            "x": float("nan"),
+        },
+        text="",
+    )
     assert told(given(results={"draft": odd}))["dependencies"]["draft"]["output"] == {"1": "{2}", "x": "nan"}
 
 
 def test_standard_input_reads_alike_in_every_locale() -> None:
-    assert stdin_of(given("é\udcff\0")) == (
-        b'{"input": "\\u00e9\\udcff\\u0000", "parameters": {}, "dependencies": {}}'
-    )
+    assert stdin_of(given("é\udcff\0")) == (b'{"input": "\\u00e9\\udcff\\u0000", "parameters": {}, "dependencies": {}}')
 
 
 def test_llm_orcs_first_form_is_kept_to_the_letter() -> None:

@@ -27,8 +27,11 @@ from stretto import (
 )
 from stretto.errors import CallError, Overloaded
 from stretto.events import AgentDelta, AgentFinished, Event
-from stretto.middleware import ConcurrencyLimit, RateLimit, Retry, RetryThrottle, Timeout, Trace
+from stretto.loop import Loop
+from stretto.middleware import ConcurrencyLimit, Fallback, RateLimit, Retry, RetryThrottle, Timeout, Trace
+from stretto.outcome import Inner
 from stretto.providers import LiteLLM, Local, OpenAICompatible, Simulated, wire
+from stretto.substitute import Substitute
 from stretto.testing import (
     Answers,
     Stack,
@@ -90,6 +93,25 @@ ensemble = Ensemble(
 )
 
 
+nested = Ensemble(
+    "nested",
+    [
+        Agent("script", script="scripts/list.py", parameters={"most": 3}, env=["REGION"]),
+        Agent("each", model="simulated/echo", fan_out="${script.items}", prompt="${item}", depends_on=["script"]),
+        Agent("child", ensemble=ensemble, timeout=30),
+        Agent("by_name", ensemble="review.yaml"),
+        Agent("loop", loop={"body": ensemble, "max_iterations": 3, "until": "${body.done}"}),
+        Agent("typed_loop", loop=Loop(ensemble, 3, carry="${body}")),
+        Agent("chosen", dispatch="${script.name}", depends_on=["script"]),
+        Agent("a", model="openai/x", fallback="anthropic/y"),
+        Agent("b", model="openai/x", fallback=["anthropic/y", {"model": "m", "base_url": "http://localhost:1"}]),
+        Agent("c", model="openai/x", fallback=Substitute("anthropic/y", params={"temperature": 0})),
+    ],
+    strictness="compat",
+)
+layers += default_stack(fallback=Fallback(["openai/gpt-5-mini"]))
+
+
 async def main() -> None:
     made: Plan = load("file.yaml", strictness="strict").plan()
     phases: list[list[str]] = made.phases
@@ -100,7 +122,7 @@ async def main() -> None:
         "local": Local(),
         "*": LiteLLM(route="auto", max_response_bytes=2**20, trust_env=False),
     }
-    async with Runner(middleware=layers, providers=providers, trusted_origins=["http://localhost:1"]) as runner:
+    async with Runner(middleware=layers, providers=providers, allow_scripts=True) as runner:
         run: Run = await runner.run(ensemble, {"topic": "x"}, inputs={"a": "y"}, timeout=5, metadata={"tenant": "t"})
         async with runner.start(ensemble, [{"role": "user", "content": "hi"}]) as live:
             async for event in live.events():
@@ -114,6 +136,11 @@ async def main() -> None:
                     print(timings.provider)
             async for text in live.text():
                 print(text.upper())
+        results: dict[str, object] = (await runner.run(nested)).to_dict("llm-orc")["results"]
+        print(results)
+    children: tuple[Outcome, ...] = run["a"].children
+    within: Inner | None = run["a"].inner
+    print(children, within.terminated if within is not None else "")
     usage: Usage = run.usage
     cost: float | None = run.cost
     print(usage.input_tokens, cost, run["a"].error, run.failed[0].reason)

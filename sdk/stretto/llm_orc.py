@@ -1,0 +1,170 @@
+"""Translate an ensemble's file as llm-orc has it to stretto's own keys.
+
+One set of checks serves both: what comes out is read as if it had been written in stretto's words, and each key keeps
+the place where it stands. Strict files may use llm-orc's words, too, but not what has no effect or was retired.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from . import llm_orc_retired
+from .findings import Findings
+from .llm_orc_agents import KINDS, Agents
+from .llm_orc_models import Models
+from .prompt import COMPOSERS
+from .surroundings import Surroundings
+from .yaml_text import Items, Section
+
+_TASKS = ("default_task", "task")  # the first wins
+_SERVING = "it belongs to llm-orc's server"
+_WITHOUT_EFFECT: Mapping[str, str] = {
+    "validation": "nothing is checked after the run, and no expression of a file is ever evaluated",
+    "test_mode": "the models are asked: models of simulated/ stand in for them",
+    "raw_output": "results are never shortened",
+    "output_schema": "it is advice, in llm-orc as well",
+    "output_substrate": _SERVING,
+    "output_retention": _SERVING,
+    "calibration_substrate_access": _SERVING,
+    "topaz_skill": _SERVING,
+    "serves": _SERVING,
+    "seat_contract": _SERVING,
+    "message_protocol": "it is a retired key",
+}
+# The keys at the top that are llm-orc's alone.
+KEYS = (*_TASKS, *_WITHOUT_EFFECT, llm_orc_retired.COORDINATOR)
+# What agents may take from `defaults`, of llm-orc's own words.
+_SHARED_MODEL = ("model_profile", "provider", "fallback_model_profile")
+_SHARED = (*_SHARED_MODEL, "temperature", "max_tokens", "options", "response_format", "timeout_seconds")
+
+
+def translated(top: Section, findings: Findings, around: Surroundings, environ: Mapping[str, str]) -> Section:
+    """Give the whole file in stretto's own keys; what is no key at all is left in.
+
+    Args:
+        top: what the file holds.
+        findings: gets what is wrong, translated or without effect.
+        around: where profiles are found.
+        environ: the environment.
+    """
+    made = Section(top.place)
+    for key, value in top.items():
+        if key in _WITHOUT_EFFECT:
+            if value is not None:
+                findings.warn(f"{key} has no effect: {_WITHOUT_EFFECT[key]}", top.keys_at[key], key)
+        elif key not in KEYS:
+            made.put(key, value, top.keys_at[key])
+    _put_task(top, made, findings)
+    if not findings.strict:
+        _put_names(made, findings)
+    shared = _put_defaults(made)
+    agents = _listed(made)
+    if agents is not None:
+        made.put("agents", _agents(agents, shared, made, top, findings, around, environ), made.keys_at["agents"])
+    return made
+
+
+def _put_task(top: Section, made: Section, findings: Findings) -> None:
+    given = [key for key in _TASKS if top.get(key) is not None]
+    for number, key in enumerate(given):
+        winner = "default_input" if top.get("default_input") is not None else given[0]
+        if number or winner == "default_input":
+            findings.warn(f"{key} has no effect beside {winner}", top.keys_at[key], key)
+        else:
+            made.put("default_input", top[key], top.keys_at[key])
+
+
+def _put_names(made: Section, findings: Findings) -> None:
+    """Take a number for a text, as llm-orc does."""
+    for key in ("name", "description"):
+        value = made.get(key)
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            findings.warn(f"{key} is a text: quote {value}", made.keys_at[key], key)
+            made.put(key, str(value), made.keys_at[key])
+
+
+def _put_defaults(made: Section) -> Section:
+    """Take llm-orc's words out of `defaults`, and give them."""
+    defaults, shared = made.get("defaults"), Section(made.place)
+    if not isinstance(defaults, Section):
+        return shared
+    model = "model" in defaults and "provider" in defaults
+    own = Section(defaults.place)
+    for key, value in defaults.items():
+        to = shared if key in _SHARED or (key == "model" and model) else own
+        to.put(key, value, defaults.keys_at[key])
+    if shared:
+        made.put("defaults", own, made.keys_at["defaults"])
+        if not own:
+            made.pop("defaults")
+    return shared
+
+
+def _listed(made: Section) -> Items | None:
+    agents: Any = made.get("agents")
+    if isinstance(agents, Section) and not agents:
+        return Items(agents.place)  # as llm-orc takes it
+    return agents if isinstance(agents, Items) else None
+
+
+def _agents(
+    agents: Items,
+    shared: Section,
+    made: Section,
+    top: Section,
+    findings: Findings,
+    around: Surroundings,
+    environ: Mapping[str, str],
+) -> Items:
+    sections = [_with_shared(one, shared) if isinstance(one, Section) else one for one in agents]
+    names = [one["name"] for one in sections if isinstance(one, Section) and isinstance(one.get("name"), str)]
+    has_model = made.get("model") is not None or bool(shared.get("model_profile") or shared.get("model"))
+    last = llm_orc_retired.coordinator(top, findings, dict.fromkeys(names), has_model=has_model)
+    found = Items(agents.place)
+    found.items_at = list(agents.items_at)
+    if last is not None:
+        sections.append(_with_shared(last, shared))
+        found.items_at.append(last.place)
+        names.append(last["name"])
+    composer = made.get("composer")
+    one = Agents(
+        findings=findings,
+        models=Models(findings, around, environ),
+        names=frozenset(names),
+        composer=composer if isinstance(composer, str) and composer in COMPOSERS else "llm_orc",
+        before={name: _before(section) for name, section in zip(names, _named(sections), strict=True)},
+    )
+    found.extend(one.translated(section) if isinstance(section, Section) else section for section in sections)
+    if not found and not findings.strict:
+        findings.warn("the ensemble has no agents: a run of it does nothing", made.keys_at["agents"], "agents")
+    return found
+
+
+def _named(sections: list[Any]) -> list[Section]:
+    return [one for one in sections if isinstance(one, Section) and isinstance(one.get("name"), str)]
+
+
+def _before(section: Section) -> list[str]:
+    """Give the names in an agent's `depends_on`, as far as it is sound."""
+    given: Any = section.get("depends_on")
+    items = [given] if isinstance(given, str) else given if isinstance(given, Items) else []
+    names = [one.get("agent_name") if isinstance(one, Section) else one for one in items]
+    return [name for name in names if isinstance(name, str)]
+
+
+def _with_shared(section: Section, shared: Section) -> Section:
+    """Give an agent's section with what it takes from `defaults`."""
+    if not shared:
+        return section
+    asks = all(section.get(kind) is None for kind in KINDS)
+    named = section.get("model_profile") is not None or section.get("model") is not None
+    made = Section(section.place)
+    for key, value in section.items():
+        made.put(key, value, section.keys_at[key])
+    for key, value in shared.items():
+        of_model = key in _SHARED_MODEL or key == "model"
+        wanted = asks and not (of_model and named) if key != "timeout_seconds" else section.get("timeout") is None
+        if wanted and section.get(key) is None:
+            made.put(key, value, shared.keys_at[key])
+    return made
