@@ -348,8 +348,10 @@ def validate(files: tuple[str, ...], strictness: Any) -> None:
     from .runner import Runner
 
     code = 0
-    for file in files:
+    for named in files:
+        file = named
         try:
+            file = _found(named)
             described = _described(load(file, strictness=strictness), file, Runner())
         except ConfigError as error:
             code = _fail(error)

@@ -196,16 +196,23 @@ class EnsembleFile:
         if given.get("ensemble"):
             found = self._find(Reference(given["ensemble"], section.keys_at["ensemble"], "ensemble", agent))
             _take(found, given, "ensemble")
-        loop = given.get("loop")
-        if loop is not None and self._try_each(_trial_agent, {"loop": loop}, section, agent):
-            body = self._find(Reference(loop["body"], loop.keys_at["body"], "loop.body", agent))
-            if isinstance(body, Unavailable):
-                _take(body, given, "loop")
-            elif body is not None:
-                given["loop"] = {**loop, "body": body}
+        if "loop" in given and self._try_each(_trial_agent, {"loop": given["loop"]}, section, agent):
+            self._resolve_loop(given, given["loop"], agent)
         dispatch = given.get("dispatch")
         if dispatch and dispatch.strip() and "${" not in dispatch:
             self._find(Reference(dispatch.strip(), section.keys_at["dispatch"], "dispatch", agent))
+
+    def _resolve_loop(self, given: dict[str, Any], loop: Section, agent: str | None) -> None:
+        body, place, key = loop["body"], loop.keys_at["body"], "loop.body"
+        if not isinstance(body, str) or not body.strip():
+            message = f"{key} must be an ensemble: a relative path or a stem, got {kind_of(body)}"
+            self._findings.wrong(message, place, key, agent)
+            return
+        found = self._find(Reference(body, place, key, agent))
+        if isinstance(found, Unavailable):
+            _take(found, given, "loop")
+        elif found is not None:
+            given["loop"] = {**loop, "body": found}
 
 
 def _take(found: Ensemble | Unavailable | None, given: dict[str, Any], key: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -110,11 +111,9 @@ def _said(errors: Iterable[ConfigError]) -> list[str]:
 def show_listing(listed: Mapping[str, Any], to: Console) -> None:
     """Print what `listing` gives, a table each for ensembles, profiles and settings; broken rows say why."""
     folder = Path(listed["folder"])
-    for kind, names, cells in (
-        ("ensembles", ("ensemble", "tier", "file", "description"), _ensemble_cells),
-        ("profiles", ("profile", "model", "tier", "file", ""), _profile_cells),
-        ("settings", ("settings", "tier", "what they give"), _settings_cells),
-    ):
+    for number, (kind, names, cells) in enumerate(_TABLES):
+        if number:
+            to.print()
         _table(kind, names, [(one, cells(one, folder)) for one in listed[kind]], to)
 
 
@@ -133,6 +132,13 @@ def _settings_cells(one: Mapping[str, Any], folder: Path) -> tuple[str, ...]:
     given = [f"{name} {value}" for name, value in one["settings"].items()]
     given += [f"prices of {', '.join(one['prices'])}"] if one["prices"] else []
     return _near(one["file"], folder), one["tier"], _told(one, ", ".join(given) or "nothing", folder)
+
+
+_TABLES = (
+    ("ensembles", ("ensemble", "tier", "file", "description"), _ensemble_cells),
+    ("profiles", ("profile", "model", "tier", "file", ""), _profile_cells),
+    ("settings", ("settings", "tier", "what they give"), _settings_cells),
+)
 
 
 def _table(
@@ -155,14 +161,14 @@ def _table(
 def _told(one: Mapping[str, Any], text: str, folder: Path) -> str:
     """Give what there is to say of a row: that it is shadowed, that it is broken, else `text`."""
     if one["errors"]:
-        more = len(one["errors"]) - 1
-        return f"error: {one['errors'][0]}" + (f" and {more} more" if more else "")
+        first, *others = one["errors"]
+        more = f", and {len(others)} more" if others else ""
+        return f"error: {first.removeprefix(one['file'] + ':')}{more}"  # the file is in a cell of its own
     if one.get("shadowed_by"):
         return f"shadowed by {_near(one['shadowed_by'], folder)}"
     return text
 
 
 def _near(file: str, folder: Path) -> str:
-    """Give a path from the folder where it is below it."""
-    path = Path(file)
-    return str(path.relative_to(folder)) if path.is_relative_to(folder) else file
+    """Give a path from the folder where that is shorter; one that has a line after it as well."""
+    return min(file, os.path.relpath(file, folder), key=len)

@@ -225,13 +225,15 @@ def _wrong(message: str, file: str, place: Place, key: str, nearest: str | None 
 
 
 def raise_all(errors: list[ConfigError]) -> None:
-    """Raise what was found, together, in file order.
+    """Raise what was found, together, in file order; what two files heard of a third one is said once.
 
     Raises:
         ConfigError: the only error, or one that holds all.
     """
     if not errors:
         return
+    said = {(one.file, one.line, one.column, one.agent, one.message): one for one in errors}
+    errors = list(said.values())
     errors.sort(key=lambda error: (error.file or "", error.line or 0, error.column or 0))
     if len(errors) == 1:
         raise errors[0]

@@ -128,7 +128,7 @@ class Runner:
 
     def _staging(self, ensemble: Ensemble, timeout: float | None = None, *, planning: bool = False) -> Staging:
         settings = self._settings if timeout is None else Settings(run_timeout=timeout).over(self._settings)
-        routing = self._routing.over(_prices(ensemble))
+        routing = self._routing.over(ensemble.prices)  # those of its children: Staging
         return Staging(routing, settings, os.environ, self._allow_scripts, planning)
 
     def describe(self, work: Ensemble | Agent) -> dict[str, Any]:
@@ -252,19 +252,6 @@ def _desk(stage: Stage, routing: Routing, input: Any, metadata: Mapping[str, Any
     )
 
 
-def _prices(ensemble: Ensemble) -> dict[str, Price]:
-    """Give the prices of an ensemble, laid over those of its children."""
-    prices: dict[str, Price] = {}
-    left, seen = [ensemble], set[int]()
-    while left:
-        one = left.pop(0)
-        if id(one) not in seen:
-            seen.add(id(one))
-            prices = {**one.prices, **prices}
-            left.extend(one.children)
-    return prices
-
-
 def _inputs(ensemble: Ensemble, input: Any, inputs: Mapping[str, Any] | None) -> dict[str, Any]:
     given = dict(inputs or {})
     names = [agent.name for agent in ensemble.agents]
@@ -282,13 +269,22 @@ def _warnings(stage: Stage) -> tuple[str, ...]:
     """Give what the plans and stacks of a stage and of all within it warn of."""
     return tuple(
         dict.fromkeys(
-            warning for one in every(stage) for warning in (*one.plan.warnings, *_script_notes(one), *_unbounded(one))
+            warning for one in every(stage) for warning in (*one.plan.warnings, *_script_notes(one), *_unbounded(one), *_alone(one))
         )
     )
 
 
 def _script_notes(stage: Stage) -> tuple[str, ...]:
     return tuple(f"agent {name!r}: {script.note}" for name, script in stage.scripts.items() if script.note)
+
+
+def _alone(stage: Stage) -> tuple[str, ...]:
+    """Name the agents with other models that no layer will ask."""
+    return tuple(
+        f"agent {name!r}: its fallback has no effect, the stack has no layer Fallback"
+        for name in stage.targets
+        if not layers.holds(stage.stacks[name], "fallback")
+    )
 
 
 def _unbounded(stage: Stage) -> tuple[str, ...]:

@@ -125,6 +125,12 @@ def merge(base: Stack, over: Sequence[Middleware]) -> Stack:
     return tuple(stack)
 
 
+def holds(stack: Stack, place: str) -> bool:
+    """Tell whether a place of the table is taken: by its layer, or by another of that name."""
+    rank = ORDER.index(place)
+    return any(layer_name(layer) == place or _shipped_rank(layer) == rank for layer in stack)
+
+
 def _shipped_rank(layer: Middleware) -> int | None:
     for kind in type(layer).__mro__:
         name = snake_case(kind.__name__)

@@ -103,6 +103,18 @@ def _dependencies() -> Iterator[Case]:
         - {name: five, model_profile: b, depends_on: [three], on_dependency_failure: run}
         """,
     )
+    yield case(
+        "prompt: a handled failure beside another dependency",
+        """
+        - {name: bad, model_profile: bad}
+        - {name: good, model_profile: a}
+        - {name: handled, model_profile: j, depends_on: [bad], on_dependency_failure: run}
+        - {name: llm, model_profile: b, depends_on: [handled, good]}
+        - {name: script, script: cat, depends_on: [handled, good]}
+        - {name: guarded, model_profile: b, depends_on: [handled, good], when: "${handled.text}"}
+        """,
+        answers={"j": _DATA},
+    )
     yield case("prompt: a run whose only agent fails", "- {name: one, model_profile: bad}")
     yield case(
         "prompt: a dependency that is named twice, once as a mapping",

@@ -14,6 +14,7 @@ Observation = dict[str, Any]
 SAID = "..."  # stands for a sentence: that there is one counts, not how it reads
 SENTENCES = ("error", "reason", "handled_failure_reason", "stderr")
 STATES = "failed|skipped|timed_out|cancelled"
+HANDLED = "handled failure"
 
 _BESIDE = ("status", "has_errors", "input", "deliverable")
 _UNCOMPARED = ("agent_requests",)  # of scripts that ask the caller for something: left out
@@ -28,8 +29,8 @@ _INSTANCE = re.compile(
     re.DOTALL,
 )
 _BLOCK = re.compile(
-    rf"(?:^|\n\n)Agent (?P<name>[\w-]+)(?: \((?!(?:{STATES})\)|handled failure)[^()\n]*\))?"
-    rf"(?:(?: \((?P<handled>handled failure): .*?\))?:\n| \((?P<state>{STATES})\): )"
+    rf"(?:^|\n\n)Agent (?P<name>[\w-]+)(?: \((?!(?:{STATES})\)|{HANDLED})[^()\n]*\))?"
+    rf"(?::\n| \((?P<state>{STATES})\): | \((?P<handled>{HANDLED})[^\n]*\)(?=\n\n|$))"
 )
 _ENTRY = re.compile(rf"^([\w\[\]-]+ \((?:{STATES})\)): .*$", re.MULTILINE)
 _SELECTION = re.compile(r"input_key error.*", re.DOTALL)
@@ -145,5 +146,5 @@ def _blocks(text: str) -> list[Any]:
         # An empty fan-out is told in a sentence that names the agent.
         inner = text[match.end() : end]
         empty = inner.startswith(f"Agent {match['name']}: ")
-        blocks.append([match["name"], state, SAID if match["state"] or empty else told(inner)])
+        blocks.append([match["name"], state, SAID if state != "ok" or empty else told(inner)])
     return blocks or [text]

@@ -67,7 +67,7 @@ def test_an_empty_folder_lists_nothing(here: Path) -> None:
         "settings": [],
         "warnings": [],
     }
-    assert stretto("list").stdout == "no ensembles\nno profiles\nno settings\n"
+    assert stretto("list").stdout == "no ensembles\n\nno profiles\n\nno settings\n"
 
 
 def test_ensembles_have_name_tier_file_and_what_shadows_them(laid_out: Path) -> None:
@@ -158,7 +158,7 @@ def test_the_table_shows_a_row_for_each(laid_out: Path) -> None:
 
 
 def test_several_errors_of_a_row_are_counted(laid_out: Path) -> None:
-    assert "name must be a text, got nothing and 1 more" in stretto("list").stdout
+    assert "name must be a text, got nothing, and 1 more" in stretto("list").stdout
 
 
 def test_a_long_description_is_cut_in_the_table_alone(here: Path) -> None:

@@ -165,6 +165,10 @@ def test_a_folder_and_a_pipe_are_no_ensembles(tmp_path: Path) -> None:
     assert said("pipe", tmp_path / "top.yaml").message.startswith("no ensemble")
 
 
+def test_a_folder_that_is_gone_has_no_ensembles(tmp_path: Path) -> None:
+    assert said("child", tmp_path / "gone" / "top.yaml").nearest is None
+
+
 def test_a_very_long_name_is_only_quoted_in_part(tmp_path: Path) -> None:
     assert len(said("x" * 100_000, tmp_path / "top.yaml").message) < 500
 

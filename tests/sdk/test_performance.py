@@ -144,6 +144,12 @@ def test_nothing_is_raised_when_nothing_is_wrong() -> None:
     raise_all([])
 
 
+def test_what_was_found_twice_is_said_once() -> None:
+    with pytest.raises(ConfigError) as caught:
+        raise_all([ConfigError("x", file="a", line=1, column=1) for _ in range(2)])
+    assert (str(caught.value), caught.value.errors) == ("a:1:1: x", ())
+
+
 def test_the_errors_of_several_files_stay_apart() -> None:
     errors = [
         ConfigError("x", file=file, line=line, column=1) for file, line in (("b", 1), ("a", 2), ("b", 0), ("a", 1))

@@ -627,3 +627,10 @@ async def test_a_provider_stays_open_until_the_open_runner_that_used_it_is_left(
     assert told == ["open", "call", "call", "closed"]
     await runner.run(agent, "hi")  # without `async with` each run opens and closes
     assert told[4:] == ["open", "call", "closed"]
+
+
+def test_a_fallback_that_no_layer_will_ask_is_warned_of() -> None:
+    ensemble = Ensemble("e", [Agent("a", model="simulated/echo", fallback="simulated/b")])
+    warning = "agent 'a': its fallback has no effect, the stack has no layer Fallback"
+    assert warning in Runner(middleware=[]).describe(ensemble)["warnings"]
+    assert warning not in Runner().describe(ensemble)["warnings"]
