@@ -47,7 +47,7 @@ def measured(*, quick: bool) -> dict[str, Any]:
     started = time.monotonic()
     with answering() as server:
         found["cells"] = measure.in_turns(server, taken, sizes, 0.02 if quick else measure.REST)
-        found["pooled"] = measure.pooled(server, 15, 0.03 if quick else 0.3)
+        found["pooled"] = measure.pooled(server, *((5, 0.1) if quick else (15, 0.3)))
         found["uneven"] = uneven.in_turns(server, 1 if quick else uneven.ROUNDS, 0.05 if quick else 1.0)
         if quick:
             found["memory"] = memory.in_turns(server, ("sequential", "async", "stretto"), (15,), 0.05, 1)

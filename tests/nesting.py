@@ -68,6 +68,7 @@ def check_outcome(outcome: Outcome) -> None:
     assert outcome.timings.total == pytest.approx(outcome.ended - outcome.started, abs=1e-6)
     json.dumps(outcome.to_dict())
     inner, children = outcome.inner, outcome.children
+    assert inner is not None or not children
     if outcome.status == "skipped":
         assert children == ()
     if inner is not None and inner.kind in ("ensemble", "dispatch"):

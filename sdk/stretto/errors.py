@@ -340,7 +340,21 @@ class CircuitOpen(CallError):
 
 
 class ScriptFailed(CallError):
-    """A script ended with an error."""
+    """A script could not be started, or ended with an error.
+
+    Args:
+        message: what it said.
+        exit_status: 0 to 255, minus the number of the signal that killed it; None: it never ran, or nobody knows.
+        stderr: the end of what it wrote to standard error.
+        given: as of `CallError`.
+    """
+
+    def __init__(
+        self, message: str = "", *, exit_status: int | None = None, stderr: str = "", **given: Unpack[_Given]
+    ) -> None:
+        super().__init__(message, **given)
+        self.exit_status = exit_status
+        self.stderr = stderr
 
 
 _BY_STATUS: dict[int, type[CallError]] = {

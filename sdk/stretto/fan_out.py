@@ -34,9 +34,9 @@ async def fan_out(drive: Drive, supervisor: Supervisor, source: str) -> Outcome:
     """
     agent = supervisor.agent
     values = _items(agent, source, drive)
-    inner = Inner(kind="fan_out")
+    supervisor.inner = lambda: Inner(kind="fan_out")
     if not values:
-        return supervisor.outcome("ok", value=[], text="[]", inner=inner)
+        return supervisor.outcome("ok", value=[], text="[]")
     instances = [_instance(agent, number) for number in range(len(values))]
     count = len(values)
     items = {one.name: Item(value, n, count) for n, (one, value) in enumerate(zip(instances, values, strict=True))}
@@ -48,10 +48,10 @@ async def fan_out(drive: Drive, supervisor: Supervisor, source: str) -> Outcome:
     if len(without) == len(outcomes):
         status: Status = "timed_out" if all(outcome.status == "timed_out" for outcome in outcomes) else "failed"
         error = next((outcome.error for outcome in without if outcome.error is not None), None)
-        return supervisor.outcome(status, reason=reason, error=error, inner=inner)
+        return supervisor.outcome(status, reason=reason, error=error)
     found = [outcome.value if outcome.ok else None for outcome in outcomes]
     text = json.dumps(plain(found), ensure_ascii=False)
-    return supervisor.outcome("ok", value=found, text=text, reason=reason, inner=inner)
+    return supervisor.outcome("ok", value=found, text=text, reason=reason)
 
 
 def _items(agent: Agent, source: str, drive: Drive) -> Sequence[Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from . import telemetry
 from .outcome import Inner, Outcome, Status
@@ -28,6 +28,7 @@ async def run_within(
     *,
     items: Mapping[str, Item] | None = None,
     children: Callable[[Drive], tuple[Outcome, ...]] | None = None,
+    kind: Literal["ensemble", "dispatch"] | None = None,
 ) -> Drive:
     """Run a stage to its end.
 
@@ -38,6 +39,7 @@ async def run_within(
         given: its input. None: its ensemble's own.
         items: of the instances of a fan-out.
         children: gives the agent's children while it is at work. None: the outcomes within it.
+        kind: of what the agent's outcome says that it ran; None: its caller says that.
 
     Raises:
         CancelledError: when the agent was stopped; the outcomes are kept.
@@ -48,6 +50,8 @@ async def run_within(
     made = drive.within(supervisor, stage, given, items=items)
     if children is not None:
         supervisor.children = partial(children, made)
+    if kind is not None:
+        supervisor.inner = partial(inner_of, made, kind)
     span = None
     if items is None:
         name = stage.ensemble.name
@@ -71,7 +75,7 @@ async def run_within(
     return made
 
 
-def inner_of(made: Drive, kind: Any) -> Inner:
+def inner_of(made: Drive, kind: Literal["ensemble", "dispatch"]) -> Inner:
     """Give what was run, as it stands in an outcome."""
     return Inner(
         kind=kind,

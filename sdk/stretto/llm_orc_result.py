@@ -12,6 +12,7 @@ from contextlib import suppress
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from .errors import ScriptFailed
 from .inputs import as_text
 from .outcome import plain
 from .shapes import is_mapping
@@ -124,9 +125,8 @@ def record(outcome: Outcome, *, excused: bool = False, handled: bool = False) ->
         data |= {"outcome": "skipped_by_guard" if excused else "skipped_by_failure", "has_errors": not excused}
     else:
         data["error"] = outcome.reason
-        payload = getattr(outcome.error, "stderr", None)  # of a ScriptFailed
-        if isinstance(payload, str):
-            data["payload"] = {"stderr": payload}
+        if isinstance(outcome.error, ScriptFailed):
+            data["payload"] = {"stderr": outcome.error.stderr}
         data |= {"outcome": "failed", "has_errors": True}
     return data
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from . import marks, telemetry
 from .clock import now
@@ -52,17 +52,20 @@ def _chosen(text: str, inputs: Inputs, outcomes: Mapping[str, Outcome]) -> str:
     return filled(text, inputs, outcomes).strip()
 
 
-async def _ensemble(drive: Drive, supervisor: Supervisor, stage: Stage, given: Any, kind: Any) -> Outcome:
-    made = await run_within(drive, supervisor, stage, given)
+async def _ensemble(
+    drive: Drive, supervisor: Supervisor, stage: Stage, given: Any, kind: Literal["ensemble", "dispatch"]
+) -> Outcome:
+    made = await run_within(drive, supervisor, stage, given, kind=kind)
     fields = result_of(made)
     complete(made.desk.log, fields["text"])
-    return supervisor.outcome(**fields, inner=inner_of(made, kind))
+    return supervisor.outcome(**fields)
 
 
 async def _loop(drive: Drive, supervisor: Supervisor, loop: Loop, given: Any) -> Outcome:
     stage, rounds, first = drive.stage.inner[supervisor.agent.name], list[Outcome](), given
     compat = drive.compat
     terminated = "exhausted"
+    supervisor.inner = lambda: Inner(kind="loop", ensemble=stage.ensemble.name)
     while len(rounds) < loop.max_iterations:
         began = now()
         made = await run_within(drive, supervisor, stage, given, children=partial(_so_far, supervisor, rounds, began))

@@ -124,7 +124,8 @@ def compose(
 def _as_json(outcome: Outcome, kinds: tuple[str, ...]) -> Outcome:
     if not outcome.ok or outcome.inner is None or outcome.inner.kind not in kinds:
         return outcome
-    return replace(outcome, text=response(outcome), inner=None)
+    told = response(outcome)
+    return replace(outcome, text=told, value=told, inner=None)
 
 
 def _text(value: Any, what: str) -> str:

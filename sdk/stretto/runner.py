@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -266,12 +266,14 @@ def _inputs(ensemble: Ensemble, input: Any, inputs: Mapping[str, Any] | None) ->
 
 
 def _warnings(stage: Stage) -> tuple[str, ...]:
-    """Give what the plans and stacks of a stage and of all within it warn of."""
-    return tuple(
-        dict.fromkeys(
-            warning for one in every(stage) for warning in (*one.plan.warnings, *_script_notes(one), *_unbounded(one), *_alone(one))
-        )
-    )
+    """Give what the plans and stacks of a stage and of all within it warn of, each once."""
+    sources: tuple[Callable[[Stage], tuple[str, ...]], ...] = (_of_plan, _script_notes, _unbounded, _alone)
+    found = [warning for one in every(stage) for source in sources for warning in source(one)]
+    return tuple(dict.fromkeys(found))
+
+
+def _of_plan(stage: Stage) -> tuple[str, ...]:
+    return stage.plan.warnings
 
 
 def _script_notes(stage: Stage) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -36,12 +36,16 @@ class Given:
         inputs: its dependencies' outcomes; of a fan-out instance also `index` and `count`.
         data: its input as data: the run's (or its own) as given, what its prompt says, or a fan-out's item.
         strictness: "compat": llm-orc's contract, with its gaps closed.
+        excused: names of the agents that a guard skipped.
+        handled: names of the agents that ran although no dependency had succeeded.
     """
 
     agent: Agent
     inputs: Inputs
     data: Any
     strictness: Literal["strict", "compat"] = "strict"
+    excused: Collection[str] = ()
+    handled: Collection[str] = ()
 
     @property
     def told_of_others(self) -> bool:
@@ -114,7 +118,10 @@ def _text_of(given: Given) -> str:
 def _later(given: Given) -> dict[str, Any]:
     inputs = given.inputs
     picked = _picked_from(given)
-    records: dict[str, Any] = {name: record(outcome) for name, outcome in inputs.results.items()}
+    records: dict[str, Any] = {
+        name: record(outcome, excused=name in given.excused, handled=name in given.handled)
+        for name, outcome in inputs.results.items()
+    }
     if picked is not None:
         records[picked]["response"] = given.data if isinstance(given.data, str) else _json(given.data)
     return {

@@ -85,6 +85,4 @@ def tail(text: str) -> str:
 
 def failed(message: str, status: int | None = None, errors: str = "") -> ScriptFailed:
     """Give the error of a script, with `exit_status` and the end of its standard error as `stderr`."""
-    error = ScriptFailed(message)
-    vars(error).update(exit_status=status, stderr=tail(errors))
-    return error
+    return ScriptFailed(message, exit_status=status, stderr=tail(errors))

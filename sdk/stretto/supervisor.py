@@ -18,7 +18,7 @@ from .attempt import Record
 from .clock import now
 from .deadline import AgentClock
 from .errors import CallError, CallTimeout, DeadlineExceeded
-from .outcome import Outcome, Status, summed
+from .outcome import Inner, Outcome, Status, summed
 from .timings import Timings, timings
 from .usage import Usage
 
@@ -69,6 +69,7 @@ class Supervisor:
         "future",
         "gave_back",
         "grace",
+        "inner",
         "over",
         "phase",
         "placed",
@@ -101,6 +102,7 @@ class Supervisor:
         self.span: Any = None
         self.grace = grace
         self.children: Callable[[], tuple[Outcome, ...]] = tuple  # the outcomes of what it runs within itself
+        self.inner: Callable[[], Inner | None] = _nothing  # what that was
         self._stop_inner: Callable[[Stop], None] | None = None
         self._conclude_inner: Callable[[], None] | None = None
         self._ended = ended
@@ -256,11 +258,16 @@ class Supervisor:
             cost=cost,
             timings=divided,
             children=children,
+            inner=fields.pop("inner", None) or self.inner(),
             started=self.started,
             ended=ended,
             prompt_digest=self.prompt_digest,
             **fields,
         )
+
+
+def _nothing() -> None:
+    return None
 
 
 def _text(error: BaseException) -> str:

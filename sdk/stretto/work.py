@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from .agent import Agent
     from .call import Kind, Work
     from .drive import Drive
-    from .staging import Stage
     from .supervisor import Supervisor
 
 _NOWHERE = Endpoint()
@@ -133,7 +132,8 @@ async def work(drive: Drive, supervisor: Supervisor) -> Outcome:
         )
     if sink is not None:
         sink.complete(reply)
-    value = reply.text if llm or (reply.raw is None and reply.text) else reply.raw
+    raw = not llm and (reply.raw is not None or not reply.text or reply.route == "script")  # a script may say null
+    value = reply.raw if raw else reply.text
     messages_added = (reply.message,) if llm else _said(reply.text)
     return supervisor.outcome("ok", value=value, text=reply.text, reply=reply, messages=messages_added)
 
@@ -174,17 +174,19 @@ def _call(
         record=supervisor.record,
         services=desk.services,
         clock=supervisor.clock,
-        work=None if kind == "llm" else _own_work(stage, agent, inputs, drive.visible),
+        work=None if kind == "llm" else _own_work(drive, agent, inputs),
     )
 
 
-def _own_work(stage: Stage, agent: Agent, inputs: Inputs, outcomes: Mapping[str, Outcome]) -> Work:
+def _own_work(drive: Drive, agent: Agent, inputs: Inputs) -> Work:
+    stage = drive.stage
     if agent.script is None:
         return FunctionWork(agent.function, inputs)
     from .script_input import Given  # with what they need, for those who have scripts
     from .script_work import ScriptWork
 
-    given = Given(agent, inputs, data(agent, inputs, outcomes), stage.ensemble.strictness)
+    asked = data(agent, inputs, drive.visible)
+    given = Given(agent, inputs, asked, stage.ensemble.strictness, drive.excused, drive.handled())
     return ScriptWork(stage.scripts[agent.name], given, stage.environ)
 
 

@@ -108,6 +108,48 @@ def test_validate_has_the_options_that_work() -> None:
     assert "[compat|strict]" in helped("validate")
 
 
+LISTED = {
+    "e.yaml": TOP + "agents: [{name: a, script: list.py}]\n",
+    "list.py": "import json\nprint(json.dumps([1, 2]))\n",
+}
+
+
+def test_scripts_need_leave_where_nobody_can_be_asked() -> None:
+    result = stretto("run", "e.yaml", files=LISTED)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "e.yaml:3:20: agent 'a': scripts are not allowed: Runner(allow_scripts=True)" in result.stderr
+
+
+def test_with_leave_a_script_runs() -> None:
+    result = stretto("run", "e.yaml", "--allow-scripts", files=LISTED)
+    assert (result.exit_code, result.stdout) == (0, "[1, 2]\n")
+
+
+def test_a_plan_shows_scripts_and_starts_none() -> None:
+    result = stretto("plan", "e.yaml", files={**LISTED, "list.py": "raise SystemExit('it was started')\n"})
+    assert result.exit_code == 0
+    assert "list.py" in result.stdout
+
+
+def test_a_run_can_be_given_in_the_shape_of_llm_orc() -> None:
+    result = run("name: e\ndescription: d\n" + ECHO.removeprefix(TOP), "hi", "--format", "llm-orc")
+    data = json.loads(result.stdout)
+    assert data["results"]["a"]["response"] == "hi"
+    assert (data["ensemble"], data["status"], data["deliverable"]) == ("e", "completed", "hi")
+
+
+def test_an_ensemble_of_a_tier_runs_by_its_name() -> None:
+    Path(".llm-orc/ensembles").mkdir(parents=True)
+    Path(".llm-orc/ensembles/greet.yaml").write_text(
+        ECHO.removeprefix("stretto: 1\n").replace("name: e", "name: greet")
+    )
+    assert stretto("run", "greet", "hi").stdout == "hi\n"
+    assert stretto("validate", "greet").exit_code == 0
+    refused = stretto("run", "gret", "hi")
+    assert refused.exit_code == 1
+    assert "did you mean 'greet'" in refused.stderr
+
+
 def test_the_version_is_told() -> None:
     assert re.search(r"\d+\.\d+\.\d+", stretto("--version").stdout)
 
@@ -491,11 +533,11 @@ def test_validate_goes_on_after_a_bad_file() -> None:
 
 
 def test_validate_names_the_file_of_a_warning_once() -> None:
-    text = ECHO.replace("stretto: 1\n", "") + "    prompt: blind\ncoordinator: x\n"
+    text = ECHO.replace("stretto: 1\n", "") + "    prompt: blind\nanything: x\n"
     result = stretto("validate", "e.yaml", files={"e.yaml": text})
     assert (result.exit_code, result.stdout) == (0, "e.yaml: ok\n")
     lines = result.stderr.splitlines()
-    assert lines[0] == "warning: e.yaml:6: the key 'coordinator' is ignored"
+    assert lines[0] == "warning: e.yaml:6: the key 'anything' is ignored"
     assert lines[1].startswith("warning: e.yaml: agent 'a': its prompt shows neither")
 
 

@@ -79,13 +79,13 @@ def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
     return process.returncode, out, err
 
 
-def on_terminal(*args: str, **env: str) -> str:
-    """Run with stdout and stderr on one terminal, and give all that it was sent."""
+def on_terminal(*args: str, typed: str = "", **env: str) -> str:
+    """Run with stdout and stderr on one terminal, and give all that it was sent; `typed` makes it stdin as well."""
     ours, theirs = pty.openpty()
-    with subprocess.Popen(
-        [*STRETTO, *args], stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs, env=environ(**env)
-    ) as one:
+    stdin = theirs if typed else subprocess.DEVNULL
+    with subprocess.Popen([*STRETTO, *args], stdin=stdin, stdout=theirs, stderr=theirs, env=environ(**env)) as one:
         os.close(theirs)
+        os.write(ours, typed.encode())
         data, until = b"", time.monotonic() + PATIENCE
         with contextlib.suppress(OSError):  # EIO: the other side is closed
             while time.monotonic() < until and select.select([ours], [], [], PATIENCE)[0]:
@@ -96,6 +96,16 @@ def on_terminal(*args: str, **env: str) -> str:
         os.close(ours)
         one.wait(PATIENCE)
     return data.decode().replace("\r\n", "\n")
+
+
+@pytest.mark.parametrize(("typed", "started_it"), [("y\n", True), ("n\n", False)])
+def test_on_a_terminal_it_is_asked_once_whether_scripts_may_start(tmp_path: Path, typed: str, started_it: bool) -> None:
+    (tmp_path / "a.py").write_text("print('the script ' + 'ran')\n")
+    text = TOP + "agents: [{name: a, script: a.py}, {name: b, script: a.py}]\n"
+    shown = on_terminal("run", a_file(tmp_path, text), "x", typed=typed)
+    assert shown.count("starts what is listed above. Start it? [y/N]:") == 1
+    assert ("the script ran" in shown) is started_it
+    assert ("scripts are not allowed" in shown) is not started_it
 
 
 # Signals.

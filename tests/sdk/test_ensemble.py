@@ -41,7 +41,10 @@ def test_a_default_model_wins_over_the_ensemble_s() -> None:
 
 def test_an_agent_without_work_is_refused() -> None:
     error = refused(Agent("a"))
-    assert str(error) == "agent 'a': it has no work: give it one of model, function, script, ensemble, loop, dispatch, or the ensemble a model"
+    assert (
+        str(error)
+        == "agent 'a': it has no work: give it one of model, function, script, ensemble, loop, dispatch, or the ensemble a model"
+    )
 
 
 def test_a_function_agent_takes_no_model() -> None:

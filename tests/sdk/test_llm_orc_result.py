@@ -133,8 +133,7 @@ def test_a_script_asks_no_other_agents_and_shows_what_it_wrote_as_its_error() ->
         "has_errors": False,
         "agent_requests": [],
     }
-    error = ScriptFailed("exit 3")
-    error.stderr = "no such table"  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
+    error = ScriptFailed("exit 3", exit_status=3, stderr="no such table")
     assert record(ended("failed", "exit 3", error=error)) == {
         "response": None,
         "status": "failed",

@@ -333,7 +333,9 @@ def test_a_child_knows_nothing_of_names_around_it() -> None:
 
 
 def test_a_child_has_its_own_composer() -> None:
-    pair = child(Agent("a", function=echo), Agent("b", function=echo, depends_on=["a"]), composer=lambda i: f"mine {i.agent}")
+    pair = child(
+        Agent("a", function=echo), Agent("b", function=echo, depends_on=["a"]), composer=lambda i: f"mine {i.agent}"
+    )
     run = a_run(Agent("c", ensemble=pair), composer="plain", input="hi")
     assert run.output == "mine b"
 
@@ -410,7 +412,11 @@ def test_whether_an_agent_streams_is_so_for_all_within_it() -> None:
         return Reply(str(call.emit is not None))
 
     one = child(Agent("a", model="t/m"))
-    agents = [Agent("c", ensemble=one), Agent("yes", ensemble=one, stream=True), Agent("no", ensemble=one, stream=False)]
+    agents = [
+        Agent("c", ensemble=one),
+        Agent("yes", ensemble=one, stream=True),
+        Agent("no", ensemble=one, stream=False),
+    ]
     for stream, expected in ((False, ["False", "True", "False"]), (True, ["True", "True", "False"])):
         run = a_run(*agents, providers={"t": streams}, stream=stream)
         assert [run[name].value for name in ("c", "yes", "no")] == expected
@@ -677,6 +683,8 @@ def test_a_run_with_children_is_plain_data() -> None:
 
 
 def test_values_that_json_does_not_hold_are_written_all_the_same() -> None:
-    run = a_run(Agent("c", ensemble=child(Agent("a", function=gives({1, 2})))), Agent("d", function=gives(float("nan"))))
+    run = a_run(
+        Agent("c", ensemble=child(Agent("a", function=gives({1, 2})))), Agent("d", function=gives(float("nan")))
+    )
     assert run["c"].value == {1, 2}
     json.dumps(run.to_dict(), allow_nan=False)
