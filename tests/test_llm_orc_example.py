@@ -126,7 +126,7 @@ async def test_every_kind_of_agent_works_as_the_files_stand(project: Path, model
     assert run.status == "completed"
     letters = run["letters"].value
     assert [len(letters["letters"]), letters["desk"], letters["praise"]] == [3, "desks/billing", True]
-    assert run["words"].value == 31
+    assert run["words"].value == 33
     assert run["summary"].value == ["small-model says so."] * 3
     assert run["thanks"].ok
     assert (run["warning"].status, run["warning"].reason) == ("skipped", "when ${letters.lawyer} does not hold")
@@ -134,7 +134,7 @@ async def test_every_kind_of_agent_works_as_the_files_stand(project: Path, model
     assert [child.agent for child in run["background"].children] == ["trend", "risk", "both"]
     assert (len(run["short"].children), run["short"].inner.terminated) == (3, "until")
     assert run["report"].text.splitlines() == [
-        "words: 31",
+        "words: 33",
         'summary: ["small-model says so.", "small-model says so.", "small-model says so."]',
         "tone: small-model says so.",
         "thanks: small-model says so.",
@@ -188,16 +188,14 @@ async def test_the_result_has_llm_orc_s_shape(project: Path) -> None:
     assert told.pop("warning") == ("skipped", "skipped_by_guard")
     assert set(told.values()) == {("success", "succeeded")}
     assert {"summary[0]", "summary[1]", "summary[2]", "summary"} < told.keys()
-    assert result["execution_order"] == [name for name in load(".llm-orc/ensembles/inbox.yaml").plan().dependencies]
+    assert result["execution_order"] == list(load(".llm-orc/ensembles/inbox.yaml").plan().dependencies)
     assert result["results"]["note"]["model_substituted"] is True
     assert result["results"]["tone"]["model_substituted"] is False
     assert json.loads(result["results"]["short"]["response"])["iterations"] == 3
     assert json.loads(result["results"]["background"]["response"])["ensemble"] == "background"
-    assert result["deliverable"].startswith("words: 31\n")
-    assert [one["agent_names"] for one in result["metadata"]["adaptive_resource_management"]["phase_metrics"]][0] == [
-        "letters",
-        "words",
-    ]
+    assert result["deliverable"].startswith("words: 33\n")
+    first, *_ = result["metadata"]["adaptive_resource_management"]["phase_metrics"]
+    assert first["agent_names"] == ["letters", "words"]
 
 
 def stretto(*arguments: str, folder: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -267,11 +265,11 @@ def test_it_runs_on_the_embedded_model_when_its_profiles_are_mapped(tmp_path: Pa
         (copy / "project" / ".llm-orc" / "profiles" / f"{name}.local.yaml").write_text(mapped)
 
     home = {"XDG_CONFIG_HOME": str(copy / "global")}
-    done = stretto(
-        "run", "inbox", "--allow-scripts", "--format", "llm-orc", folder=copy / "project", **home
-    )
+    letters = "The update lost my plants.\n---\nThank you!"
+    done = stretto("run", "inbox", letters, "--allow-scripts", "--format", "llm-orc", folder=copy / "project", **home)
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     assert result["status"] == "completed"
+    assert json.loads(result["results"]["answer"]["response"])["ensemble"] == "technical"
     assert result["results"]["tone"]["response"].strip()
     assert {one["model"] for one in result["metadata"]["usage"]["agents"].values()} == {"smollm2"}

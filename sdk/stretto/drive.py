@@ -15,6 +15,7 @@ from .chronicle import Chronicle
 from .clock import now
 from .errors import ConfigError, DeadlineExceeded
 from .inner_log import InnerLog
+from .inputs import as_text
 from .lifetimes import bounded
 from .nested import perform
 from .outcome import Outcome
@@ -104,6 +105,7 @@ class Drive:
         self.chronicle = Chronicle(desk, plan, warnings)
         self._agents: dict[str, Agent] = {agent.name: agent for agent in stage.agents}
         self.inputs = inputs
+        self._texts: dict[int, str] = {}  # of inputs that are data, by id
         self.items: Mapping[str, Item] = {}
         self.compat = stage.ensemble.strictness == "compat"
         self._grace = stage.settings.cancel_grace
@@ -161,8 +163,10 @@ class Drive:
                 await bounded(self._lifetimes.close(held), seconds, self._grace, cancel=False)
 
     def _reason_around(self) -> Stop:
-        stop = None if self._around is None else self._around.supervisor.stopped
-        return stop or _CANCELLED
+        if self._around is None:
+            return _CANCELLED
+        around = self._around.supervisor
+        return around.stopped or Stop("cancelled", f"the task of {around.agent.name} was cancelled")
 
     async def _open(self, held: list[Any]) -> None:
         """Open what the run uses, and let its providers prepare."""
@@ -321,7 +325,10 @@ class Drive:
         """Write what an agent is asked."""
         name, desk = agent.name, self.desk
         given, item = self.inputs[name], self.items.get(name)
-        return compose(agent, given, self.visible, desk.composer, desk.metadata, item, compat=self.compat)
+        text = given if isinstance(given, str) else self._texts.get(id(given))
+        if text is None:  # once for all: a fan-out over it would write it out for each item
+            text = self._texts[id(given)] = as_text(given)
+        return compose(agent, given, self.visible, desk.composer, desk.metadata, item, text=text, compat=self.compat)
 
     def nearest_deadline(self) -> float | None:
         """Give the loop time at which the run or the phase ends, whichever comes first; None: no bound."""

@@ -131,7 +131,6 @@ def _agents(
     one = Agents(
         findings=findings,
         models=Models(findings, around, environ),
-        names=frozenset(names),
         composer=composer if isinstance(composer, str) and composer in COMPOSERS else "llm_orc",
         before={name: _before(section) for name, section in zip(names, _named(sections), strict=True)},
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from . import llm_orc_asking, llm_orc_inputs, llm_orc_retired
@@ -21,47 +20,49 @@ KINDS = ("script", "loop", "dispatch", "ensemble")
 _ONLY_MODELS = (*llm_orc_asking.KEYS, "output_format")
 # The keys of an agent that are llm-orc's alone.
 KEYS = ("timeout_seconds", "output_format", *llm_orc_asking.KEYS, *llm_orc_inputs.KEYS, *llm_orc_retired.KEYS)
+MOST_WALKED = 100_000  # dependencies, to find what marks may show
 _ONLY_SCRIPTS = ("parameters", "env")
 _WITHOUT_EFFECT = {"output_format": "llm-orc never used it either: response_format asks the model for JSON"}
 
 
-@dataclass(frozen=True, slots=True)
 class Agents:
     """What the agents of one file have in common.
 
     Args:
         findings: of the file.
         models: what they ask.
-        names: of all of them.
         composer: of the ensemble.
-        before: for each agent the names in its `depends_on`.
+        before: for each agent, by its name, the names in its `depends_on`.
     """
 
-    findings: Findings
-    models: Models
-    names: Collection[str]
-    composer: str
-    before: Mapping[str, Collection[str]]
+    def __init__(
+        self, findings: Findings, models: Models, composer: str, before: Mapping[str, Collection[str]]
+    ) -> None:
+        self._findings = findings
+        self._models = models
+        self._composer = composer
+        self._before = before
+        self._walked = 0
 
     def translated(self, section: Section) -> Section:
         """Give an agent in stretto's own keys; what is no key at all is left in, and refused where keys are checked."""
         name = section.get("name")
         agent = name if isinstance(name, str) else None
-        section = llm_orc_retired.agent(without_secrets(section, self.findings, agent=agent), self.findings, agent)
+        section = llm_orc_retired.agent(without_secrets(section, self._findings, agent=agent), self._findings, agent)
         made = Section(section.place)
         for key, value in section.items():
             if key not in KEYS:
                 made.put(key, value, section.keys_at[key], section.origins.get(key))
         kind = next((kind for kind in KINDS if section.get(kind) is not None), "llm")
-        put_dependencies(section, made, self.findings, agent)
+        put_dependencies(section, made, self._findings, agent)
         self._put_timeout(section, made, agent)
         if kind == "llm":
-            put_asking(section, made, self.models, self.findings, agent)
+            put_asking(section, made, self._models, self._findings, agent)
             self._put_literal_prompt(made, agent)
-        put_input(section, made, self.findings, agent, kind=kind, composer=self.composer)
+        put_input(section, made, self._findings, agent, kind=kind, composer=self._composer)
         self._check_keys(section, agent, kind)
         self._check_failure(section, agent)
-        if not self.findings.strict:
+        if not self._findings.strict:
             self._put_guards(made, agent)
         return made
 
@@ -72,66 +73,70 @@ class Agents:
         place, key = section.keys_at["timeout_seconds"], "timeout_seconds"
         seconds = number(given, whole=False)
         if section.get("timeout") is not None:
-            self.findings.wrong("timeout and timeout_seconds say the same: leave one of them out", place, key, agent)
+            self._findings.wrong("timeout and timeout_seconds say the same: leave one of them out", place, key, agent)
         elif seconds is None or not seconds > 0:
-            self.findings.wrong(f"{key} must be seconds above 0, got {kind_of(given)}", place, key, agent)
+            self._findings.wrong(f"{key} must be seconds above 0, got {kind_of(given)}", place, key, agent)
         else:
             made.put("timeout", seconds, place, Origin(key))
 
     def _put_literal_prompt(self, made: Section, agent: str | None) -> None:
         """Keep in a system prompt as it stands what is a mark in stretto alone and names nothing here."""
         text = made.get("system_prompt")
-        if self.findings.strict or not isinstance(text, str) or "${" not in text:
+        if self._findings.strict or not isinstance(text, str) or "${" not in text:
             return
-        kept = literal(text, self._all_before(agent))
+        kept = literal(text, self._shown(agent))
         if kept != text:
             place, origin = made.keys_at["system_prompt"], made.origins.get("system_prompt")
             message = "a ${...} in system_prompt names nothing that it could show: it stays as it is"
             file = None if origin is None else origin.file
-            self.findings.warn(message, place, "system_prompt", agent, file=file)
+            self._findings.warn(message, place, "system_prompt", agent, file=file)
             made.put("system_prompt", kept, place)
 
-    def _all_before(self, agent: str | None) -> set[str]:
-        found, left = set[str](), list(self.before.get(agent or "", ()))
+    def _shown(self, agent: str | None) -> Collection[str]:
+        """Give the names that a mark of an agent may show: of its direct and indirect dependencies."""
+        if self._walked > MOST_WALKED:  # what a mark shows besides is refused later on, then
+            return self._before
+        found, left = set[str](), list(self._before.get(agent or "", ()))
         while left:
             name = left.pop()
             if name not in found:
                 found.add(name)
-                left.extend(self.before.get(name, ()))
+                left.extend(self._before.get(name, ()))
+        self._walked += len(found)
         return found
 
     def _check_keys(self, section: Section, agent: str | None, kind: str) -> None:
         for key in section:
             place = section.keys_at[key]
             if key in _ONLY_MODELS and kind != "llm":
-                self.findings.wrong(f"{key} belongs to an agent with a model: this one has {kind}", place, key, agent)
+                self._findings.wrong(f"{key} belongs to an agent with a model: this one has {kind}", place, key, agent)
             elif key in _ONLY_SCRIPTS and kind != "script":
                 message = f"{key} belongs to a script"
-                self.findings.wrong(message, place, key, agent)
+                self._findings.wrong(message, place, key, agent)
             elif key in _WITHOUT_EFFECT and section[key] is not None:
                 if isinstance(section[key], str):
-                    self.findings.warn(f"{key} has no effect: {_WITHOUT_EFFECT[key]}", place, key, agent)
+                    self._findings.warn(f"{key} has no effect: {_WITHOUT_EFFECT[key]}", place, key, agent)
                 else:
-                    self.findings.wrong(f"{key} must be a text, got {kind_of(section[key])}", place, key, agent)
+                    self._findings.wrong(f"{key} must be a text, got {kind_of(section[key])}", place, key, agent)
             elif key == "system_prompt" and kind != "llm" and section[key] is not None:
-                self.findings.warn(f"{key} has no effect on an agent with {kind}", place, key, agent)
+                self._findings.warn(f"{key} has no effect on an agent with {kind}", place, key, agent)
 
     def _check_failure(self, section: Section, agent: str | None) -> None:
         key = "on_dependency_failure"
-        if section.get(key) == "run" and not section.get("depends_on") and not self.findings.strict:
+        if section.get(key) == "run" and not section.get("depends_on") and not self._findings.strict:
             message = "on_dependency_failure: run needs depends_on: without it there is nothing that could fail"
-            self.findings.wrong(message, section.keys_at[key], key, agent)
+            self._findings.wrong(message, section.keys_at[key], key, agent)
 
     def _put_guards(self, made: Section, agent: str | None) -> None:
         when: Any = made.get("when")
         if isinstance(when, str):
             place = made.keys_at["when"]
-            read = guard(when, self.names)
+            read = guard(when, self._before)
             if read.warning:
-                self.findings.warn(f"when: {read.warning}", place, "when", agent)
+                self._findings.warn(f"when: {read.warning}", place, "when", agent)
             elif read.text is not None and (unknown := self._unknown(read.text)) is not None:
                 message = f"when names {excerpt(unknown)}, which is no agent here: this one is always skipped"
-                self.findings.warn(message, place, "when", agent)
+                self._findings.warn(message, place, "when", agent)
             made.pop("when")
             if read.text is not None:
                 made.put("when", read.text, place)
@@ -141,7 +146,7 @@ class Agents:
 
     def _unknown(self, text: str) -> str | None:
         inside = text.partition("${")[2].partition("}")[0].strip()
-        return None if not inside or names_one(inside, self.names) else inside
+        return None if not inside or names_one(inside, self._before) else inside
 
     def _loop(self, loop: Section, agent: str | None) -> Section:
         made = Section(loop.place)
@@ -157,7 +162,7 @@ class Agents:
         if isinstance(until, str):
             place, read = loop.keys_at["until"], guard(of_body(until), ("body",))
             if read.warning:
-                self.findings.warn(f"loop.until: {read.warning}", place, "loop.until", agent)
+                self._findings.warn(f"loop.until: {read.warning}", place, "loop.until", agent)
             made.put("until", read.text, place)
             if read.text is None:
                 made.put("max_iterations", 1, place)  # it holds after the first round

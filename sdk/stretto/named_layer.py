@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from functools import cache
 from importlib.util import find_spec
 from typing import Any
 
@@ -16,9 +17,11 @@ from .yaml_text import Place, Section, excerpt, kind_of
 
 def read_layers(section: Section, findings: Findings, agent: str | None) -> list[Any]:
     """Make the layers under `middleware`; what is wrong is added to the findings."""
-    value = section["middleware"]
-    made = [_layer(item, at, findings, agent) for item, at in zip(value, value.items_at, strict=True)]
-    made = [layer for layer in made if layer is not None]
+    value, made = section["middleware"], list[Any]()
+    for item, at in zip(value, value.items_at, strict=True):
+        layer = None if findings.full else _layer(item, at, findings, agent)
+        if layer is not None:
+            made.append(layer)
     try:
         names(made)
     except ConfigError as error:
@@ -45,7 +48,7 @@ def made_layer(name: str, given: Mapping[str, Any]) -> Any:
     Raises:
         ConfigError: for an unknown name or keyword, with the nearest one, and for a value that the layer refuses.
     """
-    known = [place for place in ORDER if find_spec(f"stretto.middleware.{place}") is not None]
+    known = _shipped()
     points = entry_points("stretto.middleware", ORDER)
     if name not in known and name not in points:
         raise ConfigError(f"no layer is named {excerpt(name)}", nearest=nearest(name, [*known, *points]))
@@ -68,3 +71,8 @@ def made_layer(name: str, given: Mapping[str, Any]) -> Any:
         if isinstance(error, ConfigError):
             raise
         raise ConfigError(f"{name}: {error}") from None
+
+
+@cache
+def _shipped() -> tuple[str, ...]:
+    return tuple(place for place in ORDER if find_spec(f"stretto.middleware.{place}") is not None)

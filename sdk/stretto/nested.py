@@ -13,7 +13,7 @@ from .fan_out import fan_out
 from .inner_log import complete
 from .inner_run import inner_of, result_of, run_within
 from .inputs import Inputs
-from .outcome import Inner, Outcome, summed
+from .outcome import Inner, Outcome
 from .prompt import data, filled, mark_value, picked
 
 if TYPE_CHECKING:
@@ -99,17 +99,19 @@ async def _loop(drive: Drive, supervisor: Supervisor, loop: Loop, given: Any) ->
 
 def _so_far(supervisor: Supervisor, rounds: Sequence[Outcome], began: float, made: Drive) -> tuple[Outcome, ...]:
     """Give the rounds that have ended, and the one that was cut off as far as it came."""
-    stop, fields = supervisor.stopped, dict[str, Any](status="cancelled", inner=inner_of(made, "ensemble"))
-    if stop is not None:
-        fields |= {"status": stop.status, "reason": stop.reason, "error": stop.error}
-    elif made.crash is not None:
-        fields |= {"status": "failed", "reason": supervisor.clean(str(made.crash)), "error": made.crash}
-    return (*rounds, _round(made, supervisor, len(rounds) + 1, began, **fields))
+    stop = supervisor.stopped or made.stopped
+    fields: dict[str, Any] = {"status": "cancelled", "reason": "it was cancelled"}
+    if made.crash is not None:
+        fields = {"status": "failed", "reason": supervisor.clean(str(made.crash)), "error": made.crash}
+    elif stop is not None:
+        fields = {"status": stop.status, "reason": stop.reason, "error": stop.error}
+    inner = inner_of(made, "ensemble")
+    return (*rounds, _round(made, supervisor, len(rounds) + 1, began, **fields, inner=inner))
 
 
 def _round(made: Drive, supervisor: Supervisor, number: int, began: float, **fields: Any) -> Outcome:
     ended, children, text = now(), made.in_order(), fields.get("text", "")
-    usage, cost, divided = summed(children, began, ended)
+    usage, cost, divided = supervisor.added_up(children, began, ended)
     return Outcome(
         agent=f"{supervisor.agent.name}[{number}]",
         phase=supervisor.phase,

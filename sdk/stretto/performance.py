@@ -26,7 +26,7 @@ WITHOUT_EFFECT: Mapping[str, Mapping[str, str]] = {
     },
     "execution": {
         "streaming_enabled": "a run streams when it is started with stream=True, or shown with -v",
-        "monitoring_enabled": "spans and metrics are exported when OTEL_EXPORTER_OTLP_ENDPOINT is set",
+        "monitoring_enabled": "spans go to the OpenTelemetry tracer provider that the program sets up",
     },
     "concurrency": {
         "connection_pool": "connections are pooled without a bound, the layer concurrency_limit bounds the requests",

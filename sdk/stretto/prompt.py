@@ -90,6 +90,7 @@ def compose(
     metadata: Any,
     item: Item | None = None,
     *,
+    text: str | None = None,
     compat: bool = False,
 ) -> Inputs:
     """Make an agent's `Inputs`: `text` is what it is asked.
@@ -101,6 +102,7 @@ def compose(
         composer: writes the text where the agent has no prompt.
         metadata: the run's.
         item: of a fan-out instance.
+        text: `given` as text, where that was made before.
         compat: loops and dispatches, and to an ensemble ensembles as well, are shown as JSON, as in llm-orc.
 
     Raises:
@@ -111,13 +113,13 @@ def compose(
     if compat:
         kinds = ("loop", "dispatch", "ensemble") if agent.composite else ("loop", "dispatch")
         results = {name: _as_json(outcome, kinds) for name, outcome in results.items()}
-    bare = Inputs(as_text(given), given, results, metadata, agent.name)
+    bare = Inputs(as_text(given) if text is None else text, given, results, metadata, agent.name)
     if item is not None:
         bare = replace(bare, item=item.value, index=item.index, count=item.count)
     if isinstance(agent.prompt, str):
         return replace(bare, text=filled(agent.prompt, bare, outcomes))
-    text = _text(composer(bare), "the composer")
-    composed = bare if text is bare.text else replace(bare, text=text)
+    made = _text(composer(bare), "the composer")
+    composed = bare if made is bare.text else replace(bare, text=made)
     return composed if agent.prompt is None else replace(composed, text=_text(agent.prompt(composed), "prompt"))
 
 

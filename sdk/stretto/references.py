@@ -18,24 +18,24 @@ class References:
     __slots__ = ("_by_file", "_by_name", "_reading")
 
     def __init__(self) -> None:
-        self._by_name: dict[tuple[str, str | None, str], Ensemble] = {}
-        self._by_file: dict[tuple[str, str], Ensemble] = {}
+        self._by_name: dict[tuple[str, str | None], Ensemble] = {}
+        self._by_file: dict[str, Ensemble] = {}
         self._reading = asyncio.Lock()
 
     def find(self, name: str, ensemble: Ensemble) -> Ensemble:
-        """Find the ensemble that an agent of another one names.
+        """Find the ensemble that an agent of another one names; its own file says how strictly it is read.
 
         Raises:
             ConfigError: when nothing has that name, or its file is wrong.
         """
-        key = (name, ensemble.source, ensemble.strictness)
+        key = (name, ensemble.source)
         found = self._by_name.get(key)
         if found is None:
             from .loading import named_ensemble  # outward, and only when a name stands for a file
 
-            found = named_ensemble(name, ensemble.source, ensemble.strictness)
+            found = named_ensemble(name, ensemble.source)
             if found.source is not None:  # several names may stand for one file
-                found = self._by_file.setdefault((found.source, found.strictness), found)
+                found = self._by_file.setdefault(found.source, found)
             self._by_name[key] = found
         return found
 
@@ -46,7 +46,7 @@ class References:
             ConfigError: as of `find`.
         """
         async with self._reading:
-            if (name, ensemble.source, ensemble.strictness) in self._by_name:
+            if (name, ensemble.source) in self._by_name:
                 return self.find(name, ensemble)
             found: Ensemble = await in_thread(partial(self.find, ensemble=ensemble), name)
             return found

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from contextvars import Context
 from dataclasses import dataclass
 from typing import Any
@@ -230,30 +230,22 @@ class Supervisor:
 
     def outcome(self, status: Status, **fields: Any) -> Outcome:
         """Make an outcome with all that the ledger knows."""
+        children = self.children()
         ended = now()
         text = self.seen() if "text" not in fields else fields.pop("text")
         messages = fields.pop("messages", None)
         if messages is None:
             messages = ({"role": "assistant", "content": text},) if text else ()
         record = self.record
-        attempts, waits = tuple(record.attempts), tuple(record.waits)
-        children = self.children()
-        try:
-            if children:
-                usage, cost, divided = summed(children, self.started, ended)
-            else:
-                usage, cost, divided = record.usage, record.cost, timings(self.started, ended, waits, attempts)
-        except Exception:  # noqa: BLE001 - somebody wrote into it what does not add up; the outcome must exist
-            _log.exception("the ledger of agent %r cannot be read", self.agent.name)
-            usage, cost, divided = Usage(), None, Timings()
+        usage, cost, divided = self.added_up(children, self.started, ended)
         return Outcome(
             agent=self.agent.name,
             phase=self.phase,
             status=status,
             text=text,
             messages=messages,
-            attempts=attempts,
-            waits=waits,
+            attempts=tuple(record.attempts),
+            waits=tuple(record.waits),
             usage=usage,
             cost=cost,
             timings=divided,
@@ -264,6 +256,19 @@ class Supervisor:
             prompt_digest=self.prompt_digest,
             **fields,
         )
+
+    def added_up(
+        self, children: Sequence[Outcome], started: float, ended: float
+    ) -> tuple[Usage, float | None, Timings]:
+        """Give tokens, USD and where the time went: of what ran within it, else of its own call."""
+        record = self.record
+        try:
+            if children:
+                return summed(children, started, ended)
+            return record.usage, record.cost, timings(started, ended, record.waits, record.attempts)
+        except Exception:  # noqa: BLE001 - somebody wrote into it what does not add up; the outcome must exist
+            _log.exception("the ledger of agent %r cannot be read", self.agent.name)
+            return Usage(), None, Timings()
 
 
 def _nothing() -> None:

@@ -180,7 +180,7 @@ IDLE = [
     ("memory: {efficient_mode: true}", "nothing is held back for lack of memory"),
     ("timeout_seconds: 5", "execution.default_timeout bounds each agent"),
     ("execution: {streaming_enabled: 1}", "a run streams when it is started with stream=True, or shown with -v"),
-    ("execution: {monitoring_enabled: no}", "spans and metrics are exported when OTEL_EXPORTER_OTLP_ENDPOINT is set"),
+    ("execution: {monitoring_enabled: no}", "spans go to the OpenTelemetry tracer provider that the program sets up"),
     (
         "concurrency: {connection_pool: {max_connections: 1}}",
         "connections are pooled without a bound, the layer concurrency_limit bounds the requests",
