@@ -230,6 +230,7 @@ def test_all_files_are_valid(project: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [f"{file}: ok" for file in files]
     assert done.stderr == ""
+    assert stretto("validate", "inbox", "shorten").returncode == 0
 
 
 def test_the_list_says_what_shadows_what(project: Path) -> None:

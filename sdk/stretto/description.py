@@ -15,19 +15,28 @@ if TYPE_CHECKING:
 
 def describe(stage: Stage, routing: Routing) -> dict[str, Any]:
     """Give name, schedule, phases and agents of a stage; what runs within an agent stands under its `ensemble`."""
-    phase_of = stage.plan.phase_of()
-    return {
-        "ensemble": stage.ensemble.name,
-        "schedule": stage.ensemble.schedule,
-        "phases": stage.plan.phases,
-        "agents": [_agent(agent, phase_of[agent.name], stage, routing) for agent in stage.agents],
-    }
+    return _described(stage, routing, {})
 
 
-def _agent(agent: Agent, phase: int, stage: Stage, routing: Routing) -> dict[str, Any]:
+def _described(stage: Stage, routing: Routing, known: dict[int, dict[str, Any]]) -> dict[str, Any]:
+    """Describe a stage once, however often it is named: ten names on each of five levels are a hundred thousand."""
+    if id(stage) not in known:
+        phase_of = stage.plan.phase_of()
+        known[id(stage)] = {
+            "ensemble": stage.ensemble.name,
+            "schedule": stage.ensemble.schedule,
+            "phases": stage.plan.phases,
+            "agents": [_agent(agent, phase_of[agent.name], stage, routing, known) for agent in stage.agents],
+        }
+    return known[id(stage)]
+
+
+def _agent(
+    agent: Agent, phase: int, stage: Stage, routing: Routing, known: dict[int, dict[str, Any]]
+) -> dict[str, Any]:
     name = agent.name
-    timeout = stage.settings.default_timeout if agent.timeout is None and not agent.composite else agent.timeout
-    described: dict[str, Any] = {
+    timeout = stage.settings.default_timeout if agent.timeout is None and not _unclocked(agent) else agent.timeout
+    return {
         "name": name,
         "phase": phase,
         "kind": agent.kind,
@@ -41,6 +50,10 @@ def _agent(agent: Agent, phase: int, stage: Stage, routing: Routing) -> dict[str
         "fallback": [routing.named(one.model, one.base_url) for one in substitutes(agent.fallback)],
         "script": list(stage.scripts[name].argv) if name in stage.scripts else None,
         "dispatch": agent.dispatch,
-        "ensemble": describe(stage.inner[name], routing) if name in stage.inner else None,
+        "ensemble": _described(stage.inner[name], routing, known) if name in stage.inner else None,
     }
-    return described
+
+
+def _unclocked(agent: Agent) -> bool:
+    """Whether only a timeout of its own bounds it; of a fan-out each instance has one."""
+    return agent.kind in ("ensemble", "loop", "dispatch")

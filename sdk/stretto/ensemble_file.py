@@ -24,6 +24,7 @@ from .unavailable import Unavailable
 from .yaml_text import Place, Section, kind_of
 
 VERSION = 1
+MOST_SCRIPTS = 1000  # that are looked for while a file is read; a runner looks for all of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,7 @@ class EnsembleFile:
         self._findings = findings
         self._around = around
         self._find = find
+        self._scripts = 0
         self._section = llm_orc.translated(section, findings, around, environ)
 
     def ensemble(self) -> Ensemble | None:
@@ -96,6 +98,11 @@ class EnsembleFile:
         except ConfigError as error:
             findings.add(placed(error, findings.file, section))
             return None
+        for agent in made.agents:
+            if agent.model is not None and "/" not in agent.model and agent.base_url is None:
+                cure = "write provider/model, or give the base_url of its server"
+                error = ConfigError(f"{agent.model!r} names no provider: {cure}", agent=agent.name, key="model")
+                findings.add(placed(error, findings.file, section))
         return made
 
     def _top(self) -> dict[str, Any]:
@@ -188,7 +195,8 @@ class EnsembleFile:
         if sum(given.get(kind) is not None for kind in KINDS) > 1:
             return  # which is refused
         strictness: Any = "strict" if self._findings.strict else "compat"
-        if given.get("script"):
+        if given.get("script") and self._scripts < MOST_SCRIPTS:
+            self._scripts += 1
             try:
                 find_script(given["script"], agent=agent or "", source=self._findings.file, strictness=strictness)
             except ConfigError as error:

@@ -58,7 +58,7 @@ class Agents:
         self._put_timeout(section, made, agent)
         if kind == "llm":
             put_asking(section, made, self._models, self._findings, agent)
-            self._put_literal_prompt(made, agent)
+        self._put_literal_prompt(made, agent)
         put_input(section, made, self._findings, agent, kind=kind, composer=self._composer)
         self._check_keys(section, agent, kind)
         self._check_failure(section, agent)
@@ -106,19 +106,19 @@ class Agents:
         return found
 
     def _check_keys(self, section: Section, agent: str | None, kind: str) -> None:
-        for key in section:
+        for key, value in section.items():
             place = section.keys_at[key]
             if key in _ONLY_MODELS and kind != "llm":
                 self._findings.wrong(f"{key} belongs to an agent with a model: this one has {kind}", place, key, agent)
+            elif value is None:
+                continue
             elif key in _ONLY_SCRIPTS and kind != "script":
-                message = f"{key} belongs to a script"
-                self._findings.wrong(message, place, key, agent)
-            elif key in _WITHOUT_EFFECT and section[key] is not None:
-                if isinstance(section[key], str):
-                    self._findings.warn(f"{key} has no effect: {_WITHOUT_EFFECT[key]}", place, key, agent)
-                else:
-                    self._findings.wrong(f"{key} must be a text, got {kind_of(section[key])}", place, key, agent)
-            elif key == "system_prompt" and kind != "llm" and section[key] is not None:
+                self._findings.wrong(f"{key} belongs to an agent with a script", place, key, agent)
+            elif key in _WITHOUT_EFFECT and not isinstance(value, str):
+                self._findings.wrong(f"{key} must be a text, got {kind_of(value)}", place, key, agent)
+            elif key in _WITHOUT_EFFECT:
+                self._findings.warn(f"{key} has no effect: {_WITHOUT_EFFECT[key]}", place, key, agent)
+            elif key == "system_prompt" and kind != "llm":
                 self._findings.warn(f"{key} has no effect on an agent with {kind}", place, key, agent)
 
     def _check_failure(self, section: Section, agent: str | None) -> None:

@@ -26,6 +26,7 @@ from .yaml_text import excerpt, read_yaml
 Strictness = Literal["compat", "strict"]
 LONG_MESSAGE = 600  # characters
 MOST_NESTED = 50  # files, one within the other
+MOST_MISSING = 1000  # names of ensembles
 
 __all__ = ["FILE_KEYS", "LONG_MESSAGE", "MOST_NESTED", "TOP_KEYS", "load", "located", "named_ensemble"]
 
@@ -98,6 +99,7 @@ class _Load:
         self._made: dict[Path, Ensemble | None] = {}
         self._open: dict[Path, str] = {}  # the files that are being read, outermost first, and where each was named
         self._around: dict[Path, Surroundings] = {}
+        self._missing = 0
 
     def top(self, file: str) -> Ensemble:
         made = self._ensemble(file, Path(file).resolve(), file)
@@ -135,9 +137,14 @@ class _Load:
 
     def _found(self, findings: Findings, project: Path, named: Reference) -> Ensemble | Unavailable | None:
         """Load what a file names; what is wrong with the name is said at its place."""
+        if self._missing > MOST_MISSING:  # each search costs time
+            message = f"more than {MOST_MISSING} ensembles that are named cannot be found: this one is not looked for"
+            findings.wrong(message, named.place, named.key, named.agent)
+            return None
         try:
             file = find_ensemble(named.name, beside=Path(findings.file), within=project)
         except ConfigError as error:
+            self._missing += 1
             return _missing(error, named, findings)
         known_as, where = file.resolve(), f"{findings.file}:{named.place.line}"
         if known_as in self._made:

@@ -37,6 +37,10 @@ class Loop:
     carry: str | None = None
 
     def __post_init__(self) -> None:
+        body: Any = self.body
+        if not (isinstance(body, str) and body.strip()) and not hasattr(body, "plan"):
+            message = f"loop.body must be an Ensemble, a relative path or a stem, got {body!r}"
+            raise ConfigError(message, key="loop.body")
         most: Any = self.max_iterations
         if not isinstance(most, int) or isinstance(most, bool) or most < 1:
             message = f"loop.max_iterations must be a whole number of 1 or more, got {most!r}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from .inputs import Inputs, as_text
+from .marks import as_literal
 from .prompt import COMPOSERS, mark_value
 
 
@@ -32,5 +33,5 @@ class Picked:
         results = dict(inputs.results)
         if outcome is not None and outcome.ok:
             value = mark_value(self.source, (self.field,), inputs.input, results)
-            results[self.source] = replace(outcome, value=value, text=as_text(value), children=(), inner=None)
+            results[self.source] = replace(outcome, value=value, text=as_literal(value), children=(), inner=None)
         return COMPOSERS[self.composer](replace(inputs, text=as_text(inputs.input), results=results))

@@ -126,7 +126,7 @@ class Staging:
         here = Inherited(settings, self._prices(ensemble, self.routing if around is None else around.routing))
         key = (id(ensemble), id(base), settings, id(here.routing))
         known = self._staged.get(key)
-        self._check_depth((*path, ensemble.name), 0 if known is None else known.height)
+        self._check_depth((*path, *((ensemble.name,) if known is None else _deepest(known))))
         if known is None:
             known = self._staged[key] = self._made(ensemble, base, (*path, ensemble.name), here)
             self._kept += (ensemble, base)
@@ -168,9 +168,9 @@ class Staging:
             height=max((1 + stage.height for stage in inner.values()), default=0),
         )
 
-    def _check_depth(self, path: Path, height: int) -> None:
+    def _check_depth(self, path: Path) -> None:
         most = self._most_nested
-        if len(path) - 1 + height > most:
+        if len(path) - 1 > most:
             shown = " > ".join(path if len(path) < 12 else (*path[:6], "...", *path[-5:]))
             message = f"ensembles are nested more than {most} deep ({shown}): see max_ensemble_depth"
             raise ConfigError(message, key="ensemble")
@@ -257,6 +257,15 @@ def every(stage: Stage) -> list[Stage]:
                 found[id(one)] = one
                 left.append(one)
     return list(found.values())
+
+
+def _deepest(stage: Stage) -> Path:
+    """Give the names of a stage and of what is nested deepest within it."""
+    path = [stage.ensemble.name]
+    while stage.inner:
+        stage = max(stage.inner.values(), key=lambda inner: inner.height)
+        path.append(stage.ensemble.name)
+    return tuple(path)
 
 
 def _children(ensemble: Ensemble) -> list[tuple[Agent, Ensemble | str]]:

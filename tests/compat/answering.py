@@ -58,6 +58,7 @@ class Answering(ThreadingHTTPServer):
 class _Conversation(BaseHTTPRequestHandler):
     server: Answering
     protocol_version = "HTTP/1.1"
+    wbufsize = -1  # head and body in one piece: two would wait for each other's acknowledgement
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))

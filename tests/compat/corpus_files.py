@@ -7,12 +7,10 @@ from collections.abc import Iterator
 from compat.case import CONFIG, ENSEMBLE, Case, Fix, case, child, config, ensemble
 
 _EITHER = Fix("an accepted file with this value would hide a mistake", ours=False)
-_TEXT = Fix("a name is a text", ours=False)
 _OWN = Fix("a key of stretto's own", ours=True)
 _RETIRED = Fix("retired keys are translated", ours=True)
 _GUARD = Fix("a guard that is not ${...} is refused", ours=False)
 _CLOCK = Fix("a timeout is above 0", ours=False)
-_CONTENT = Fix("a section without content is refused", ours=False)
 _LIST = Fix("a plain text is a list of one", ours=True)
 
 # Keys at the top, with how stretto differs.
@@ -41,7 +39,7 @@ _LLM: dict[str, Fix | None] = {
     "type: llm": _RETIRED,
     "role: reviewer": _RETIRED,
     "ollama_format: json": _RETIRED,
-    "message_protocol: x": None,
+    "message_protocol: x": _RETIRED,
     "output_format: json": None,
     "output_format: weird": None,
     "output_format: 5": None,
@@ -69,7 +67,7 @@ _LLM: dict[str, Fix | None] = {
     "timeout_seconds: 30": None,
     'timeout_seconds: "30"': None,
     "timeout_seconds: 2.0": None,
-    "timeout_seconds: 1.5": None,
+    "timeout_seconds: 1.5": Fix("seconds may have a fraction", ours=True),
     "timeout_seconds: x": None,
     "timeout_seconds: null": None,
     "timeout_seconds: 0": _CLOCK,
@@ -157,7 +155,7 @@ _AGENTS: dict[str, Fix | None] = {
     "{name: a, loop: other}": None,
     "{name: a, loop: {}}": None,
     "{name: a, loop: null}": None,
-    "{name: a, loop: {body: other, max_iterations: 2}}": None,
+    "{name: a, loop: {body: other, max_iterations: 2}}": Fix("a loop without until runs all rounds", ours=True),
     "{name: a, loop: {until: '${done}', max_iterations: 2}}": None,
     "{name: a, loop: {body: other, until: '${done}'}}": None,
     "{name: a, loop: {body: other, until: '${done}', max_iterations: 0}}": None,
@@ -180,10 +178,10 @@ _FILES: dict[str, tuple[str, Fix | None]] = {
     "no name": ("description: d\nagents: [{name: a, model_profile: a}]\n", None),
     "no agents": ("name: e\ndescription: d\n", None),
     "agents without content": ("name: e\ndescription: d\nagents:\n", None),
-    "no agent at all": ("name: e\ndescription: d\nagents: []\n", _CONTENT),
+    "no agent at all": ("name: e\ndescription: d\nagents: []\n", None),
     "agents as a mapping": ("name: e\ndescription: d\nagents: {name: a}\n", None),
     "agents as a text": ("name: e\ndescription: d\nagents: a\n", None),
-    "a name that is a number": ("name: 5\ndescription: d\nagents: [{name: a, model_profile: a}]\n", _TEXT),
+    "a name that is a number": ("name: 5\ndescription: d\nagents: [{name: a, model_profile: a}]\n", None),
     "a key twice": ("name: e\nname: e\ndescription: d\nagents: [{name: a, model_profile: a}]\n", _EITHER),
     "the same name twice": (
         ensemble("- {name: a, model_profile: a}\n- {name: a, model_profile: b}"),

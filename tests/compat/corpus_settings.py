@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from compat.case import CONFIG, ENSEMBLE, Case, Fix, case, config, ensemble, profile
 
 _TWO = "- {name: one, model_profile: p1}\n- {name: two, model_profile: p2}\n- {name: three, model_profile: p3}"
 _GLOBAL = "~/.config/llm-orc"
-_CONTENT = Fix("a section without content is refused", ours=False)
 
 
 def _file(name: str, model: str) -> str:
@@ -97,43 +97,42 @@ def _tiers() -> Iterator[Case]:
 
 
 def _performance() -> Iterator[Case]:
-    sections: dict[str, Fix | None] = {
-        "concurrency: {max_concurrent_agents: 1}": None,
-        "concurrency: {max_concurrent_agents: 0}": None,
-        "concurrency: {max_concurrent_agents: 'four'}": None,
-        "concurrency:": None,
-        "execution: {default_timeout: 30}": None,
-        "execution: {monitoring_enabled: false, streaming_enabled: true}": None,
-        "execution: {max_ensemble_depth: 3}": None,
-        "streaming_enabled: true": None,
-        "memory: {limit: 1}": None,
-        "nonsense: 1": None,
-    }
-    for section, fix in sections.items():
+    sections = (
+        "concurrency: {max_concurrent_agents: 1}",
+        "concurrency: {max_concurrent_agents: 0}",
+        "concurrency: {max_concurrent_agents: 'four'}",
+        "concurrency:",
+        "execution: {default_timeout: 30}",
+        "execution: {monitoring_enabled: false, streaming_enabled: true}",
+        "execution: {max_ensemble_depth: 3}",
+        "streaming_enabled: true",
+        "memory: {limit: 1}",
+        "nonsense: 1",
+    )
+    for section in sections:
         agents = "- {name: one, model_profile: a}\n- {name: two, model_profile: b, depends_on: [one]}"
-        yield case(
-            f"performance: {section}",
-            agents,
-            settings=config(performance=section),
-            fixes={"accepted": fix} if fix else {},
-        )
+        yield case(f"performance: {section}", agents, settings=config(performance=section))
 
 
 def _retired() -> Iterator[Case]:
     translated = Fix("a coordinator becomes a last agent that depends on all others")
     agents = "- {name: one, model_profile: a}\n- {name: two, model_profile: my-prof}"
-    paths = ("order", "phases", "agents", "usage", "requests", "deliverable")
+    fixes = {
+        **dict.fromkeys(("agents", "usage", "requests", "deliverable"), translated),
+        "order": replace(translated, ours=["one", "two", "coordinator"]),
+        "phases": replace(translated, ours=[["one", "two"], ["coordinator"]]),
+    }
     yield case(
         "retired: a coordinator",
         agents,
         top="coordinator: {model_profile: b, system_prompt: 'Role: sum up'}",
-        fixes=dict.fromkeys(paths, translated),
+        fixes=fixes,
     )
     yield case(
         "retired: a coordinator with its own timeout",
         agents,
         top="coordinator: {model_profile: b, synthesis_timeout_seconds: 20, output_format: json}",
-        fixes=dict.fromkeys(paths, translated),
+        fixes=fixes,
     )
     yield case(
         "retired: keys of the coordinator elsewhere",

@@ -55,11 +55,20 @@ def observation(
     return {
         **seen,
         "order": list(result.get("execution_order", [])),
-        "phases": [sorted(names) for names in phases],
+        "phases": _ran(phases, records),
         "agents": records,
         "usage": {name: [u["input_tokens"], u["output_tokens"]] for name, u in usage.get("agents", {}).items()},
         "requests": sorted((request(body, case) for body in requests), key=_sorting),
     }
+
+
+def _ran(phases: list[list[str]], records: Mapping[str, Any]) -> list[list[str]]:
+    """Give the phases of the agents that have a result: one that never started is in no phase of theirs."""
+    ran = {
+        name for name, what in records.items() if what["status"] in ("success", "partial") and what["response"] != []
+    }
+    whole = [sorted({name.partition("[")[0] for name in names} & ran) for names in phases]
+    return [names for names in whole if names]
 
 
 def _sorting(value: Any) -> str:
@@ -75,19 +84,21 @@ def record(name: str, what: Mapping[str, Any], case: Case) -> dict[str, Any]:
 
 
 def request(body: Mapping[str, Any], case: Case) -> dict[str, Any]:
-    """Observe a request: all fields, and the messages by their structure."""
+    """Observe a request: all fields, and the messages by their structure; no system prompt that a side made up."""
     messages = [
-        {"role": message["role"], "content": _system(message["content"], case)}
-        if message["role"] == "system"
-        else {"role": message["role"], "content": told(message["content"])}
+        {"role": message["role"], "content": _content(message)}
         for message in body["messages"]
+        if message["role"] != "system" or any(message["content"] in file for file in case.files.values())
     ]
-    return {**{key: value for key, value in body.items() if key != "messages"}, "messages": messages}
+    return {**{key: _number(value) for key, value in body.items() if key != "messages"}, "messages": messages}
 
 
-def _system(text: str, case: Case) -> str:
-    """Give a system prompt that the case's files hold; one that a side made up counts as said."""
-    return text if any(text in file for file in case.files.values()) else SAID
+def _content(message: Mapping[str, Any]) -> Any:
+    return message["content"] if message["role"] == "system" else told(message["content"])
+
+
+def _number(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def told(value: Any) -> Any:
@@ -101,6 +112,8 @@ def told(value: Any) -> Any:
     if {"ensemble", "results", "metadata"} <= value.keys():  # the result of a child, in text or data
         value = {key: kept for key, kept in value.items() if key != "metadata"}
         value["results"] = dict(sorted(value["results"].items()))
+    if _later(value):  # stretto adds the parameters
+        value = {key: kept for key, kept in value.items() if key != "parameters"}
     return {
         key: SAID if key in SENTENCES and isinstance(kept, str) and kept else told(kept)
         for key, kept in value.items()
@@ -111,7 +124,7 @@ def told(value: Any) -> Any:
 def _text(text: str) -> Any:
     if text[:1] in ("{", "[") and (data := _parsed(text)) is not None:
         said = told(data)
-        return text if said == data else {"json": said}
+        return json.dumps(data, ensure_ascii=False) if said == data and not _later(data) else {"json": said}
     if whole := _DEPENDANT.fullmatch(text):
         return {"input": told(whole["input"]), "blocks": _blocks(whole["blocks"])}
     if whole := _INSTANCE.fullmatch(text):
@@ -128,6 +141,11 @@ def _line(text: str) -> str:
     data = _parsed(text) if text[:1] == "{" else None
     said = told(data)
     return text if said == data else json.dumps(said, sort_keys=True)
+
+
+def _later(data: Any) -> bool:
+    """Tell whether data is what a script with dependencies is told."""
+    return isinstance(data, dict) and {"agent_name", "dependencies"} <= data.keys()
 
 
 def _parsed(text: str) -> Any:

@@ -41,7 +41,7 @@ def kinds(run: Run, agent: str = "f") -> list[str]:
         (["a", {"n": 1}, 2, None, [3]], "${s}", ["a", {"n": 1}, 2, None, [3]]),
         (("a", "b"), "${s}", ["a", "b"]),
         ('["a", 2]', "${s}", ["a", 2]),
-        (' [1,\n2] ', "${s}", [1, 2]),
+        (" [1,\n2] ", "${s}", [1, 2]),
         ({"data": [1, 2]}, "${s}", [1, 2]),
         ('{"data": [1, 2], "success": true}', "${s}", [1, 2]),
         ({"items": [1, 2]}, "${s.items}", [1, 2]),
@@ -279,7 +279,7 @@ def test_an_instance_without_a_result_is_none_in_its_place() -> None:
 
 
 def test_a_reason_names_the_first_few_only() -> None:
-    run = spread(list(range(100)) + [[]], work=lambda inputs: 1 // len(inputs.item or []))
+    run = spread([*range(100), []], work=lambda inputs: 1 // len(inputs.item or []))
     assert run["f"].status == "failed"
     assert run["f"].reason.startswith("101 of 101 of 'f' without a result: f[0] (failed: ")
     assert run["f"].reason.endswith("and 96 more")
@@ -378,7 +378,9 @@ def test_a_model_is_asked_once_for_each_item() -> None:
         calls.append(call)
         return Reply("x")
 
-    run = a_run(Agent("f", fan_out="${input}", model="t/m", prompt="${item}"), input=["a", "b"], providers={"t": answers})
+    run = a_run(
+        Agent("f", fan_out="${input}", model="t/m", prompt="${item}"), input=["a", "b"], providers={"t": answers}
+    )
     assert [(call.agent, call.messages[-1]["content"]) for call in calls] == [("f[0]", "a"), ("f[1]", "b")]
     assert [len(outcome.attempts) for outcome in run["f"].children] == [1, 1]
     assert run["f"].attempts == ()

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from stretto.errors import ConfigError
-from stretto.marks import Mark, MissingField, as_literal, check, fill, guard, marks_in, pick, read
+from stretto.marks import Mark, MissingField, alone, as_literal, check, fill, guard, marks_in, pick, read
 
 
 def shown(text: str, names: set[str] | None = None) -> str:
@@ -241,3 +241,65 @@ def test_numbers_are_not_true_or_false(literal: str, value: Any) -> None:
 @pytest.mark.parametrize(("value", "text"), [("ü", "ü"), (True, "true"), ({"ü": None}, '{"ü": null}'), (1.5, "1.5")])
 def test_a_literal_is_written_as_a_prompt_shows_it(value: Any, text: str) -> None:
     assert as_literal(value) == text
+
+
+@pytest.mark.parametrize("text", ["${a}", "${ a.b.0 }", "${input}"])
+def test_a_mark_that_is_all_of_a_text_is_alone(text: str) -> None:
+    mark = alone(read(text))
+    assert mark is not None
+    assert mark.text == text[2:-1]
+
+
+@pytest.mark.parametrize("text", ["", "a", " ${a}", "${a}\n", "${a}${b}", "$${a}", "x${a}"])
+def test_anything_beside_it_leaves_no_mark_alone(text: str) -> None:
+    assert alone(read(text)) is None
+
+
+def test_the_head_of_a_mark_stands_before_its_first_dot() -> None:
+    assert [mark.head for mark in marks_in(read("${ a.b.c } ${x} ${y.0}"))] == ["a", "x", "y"]
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "holds"),
+    [
+        ("${a}", "false", True),
+        ("${a}", "", False),
+        ("${a}", 0, False),
+        ("${a}", [], False),
+        ("${a}", None, False),
+        ("${a} == 3", 3, True),
+        ("${a} == 3", 3.0, True),
+        ("${a} == 3", "3", False),
+        ("${a} == '3'", "3", True),
+        ("${a} == '3'", 3, False),
+        ("${a} == true", True, True),
+        ("${a} == true", 1, True),
+        ("${a} == true", "true", False),
+        ("${a} == True", "True", True),
+        ("${a} == null", None, False),
+        ("${a} == word", "word", True),
+        ("${a} != word", "other", True),
+        ("${a} != word", "word", False),
+    ],
+)
+def test_in_llm_orc_s_files_a_guard_compares_as_theirs_do(text: str, value: Any, holds: bool) -> None:
+    assert guard(text, agent="me").holds_in_llm_orc(value) is holds
+
+
+def test_an_until_that_is_no_guard_is_told_how_one_looks() -> None:
+    with pytest.raises(ConfigError, match=r"loop.until must be \$\{body.field\}"):
+        guard("done", agent=None, key="loop.until")
+
+
+@pytest.mark.parametrize("name", ["item", "index"])
+def test_names_that_are_bound_stand_for_themselves_whatever_the_agents_are_called(name: str) -> None:
+    text = f"${{{name}.x}} ${{{name}}}"
+    check(read(text), set(), lambda: set(), {"a"}, agent="me", key="prompt", bound=("item", "index"))
+    with pytest.raises(ConfigError):
+        check(read(text), set(), lambda: set(), {"a"}, agent="me", key="prompt")
+
+
+def test_a_misspelt_item_is_near_to_it() -> None:
+    with pytest.raises(ConfigError) as error:
+        check(read("${itm.x}"), set(), lambda: set(), {"a"}, agent="me", key="prompt", bound=("item", "index"))
+    assert error.value.nearest == "item"

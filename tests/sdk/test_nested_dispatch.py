@@ -43,7 +43,9 @@ OPTIONS: dict[str, Any] = {"providers": {"t": cases}}
 
 def chosen(work: Callable[..., Any], name: str = "${r}", **fields: Any) -> Run:
     router = Agent("r", function=work)
-    return a_run(router, Agent("d", dispatch=name, depends_on=["r"], prompt="${input}", **fields), input="Hi", **OPTIONS)
+    return a_run(
+        router, Agent("d", dispatch=name, depends_on=["r"], prompt="${input}", **fields), input="Hi", **OPTIONS
+    )
 
 
 @pytest.mark.parametrize(
@@ -148,7 +150,9 @@ def test_a_field_that_is_not_there_names_nothing(here: Path) -> None:
 
 
 def test_its_input_is_that_of_a_child(here: Path) -> None:
-    run = a_run(Agent("r", function=gives("upper")), Agent("d", dispatch="${r}", depends_on=["r"]), input="q", **OPTIONS)
+    run = a_run(
+        Agent("r", function=gives("upper")), Agent("d", dispatch="${r}", depends_on=["r"]), input="q", **OPTIONS
+    )
     assert run["d"].value == "Q\n\nAGENT R:\nUPPER"
 
 

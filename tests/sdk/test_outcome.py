@@ -12,7 +12,7 @@ import pytest
 
 from stretto.attempt import Attempt, Wait
 from stretto.errors import NoResult, Overloaded
-from stretto.outcome import Outcome, Status, error_dict, plain
+from stretto.outcome import Inner, Outcome, Status, error_dict, plain, summed, within
 from stretto.reply import Reply, ToolCall
 from stretto.timings import Timings
 from stretto.usage import Usage
@@ -149,3 +149,69 @@ def test_plain_data_of_a_call_error_has_its_attributes() -> None:
     assert data is not None
     assert (data["type"], data["message"], data["status"]) == ("Overloaded", "busy", 503)
     assert error_dict(None, "") is None
+
+
+# What ran within
+
+
+def leaf(name: str, started: float, ended: float, **fields: Any) -> Outcome:
+    one = Attempt()
+    one.started, one.ended = started, ended
+    given = {"usage": Usage(1, 2), "cost": 0.5, "attempts": (one,), "started": started, "ended": ended}
+    return Outcome(**{"agent": name, "phase": 0, "status": "ok", **given, **fields})
+
+
+def test_within_gives_everything_however_deep() -> None:
+    deep = outcome(children=(outcome(children=(outcome(), outcome())), outcome()))
+    assert len(within([deep, outcome()])) == 6
+    chain = outcome()
+    for _ in range(5000):
+        chain = outcome(children=(chain,))
+    assert len(within([chain])) == 5001
+
+
+def test_tokens_and_costs_of_children_are_added_and_their_time_counts_once() -> None:
+    wait = Wait("queue", None, 9.0, 1.0)
+    usage, cost, divided = summed([leaf("a", 1, 5), leaf("b", 3, 7), leaf("c", 8, 9, waits=(wait,))], 0, 10)
+    assert (usage, cost) == (Usage(3, 6), 1.5)
+    assert divided == Timings(provider=7.0, queue=1.0, own=2.0)
+
+
+def test_attempts_deep_within_count_in_the_time() -> None:
+    middle = outcome(children=(leaf("a", 1, 4),), usage=Usage(1, 2), cost=0.5)
+    usage, cost, divided = summed([middle], 0, 5)
+    assert (usage, cost, divided) == (Usage(1, 2), 0.5, Timings(provider=3.0, own=2.0))
+
+
+def test_a_cost_that_is_unknown_makes_the_sum_unknown() -> None:
+    assert summed([leaf("a", 0, 1), leaf("b", 0, 1, cost=None)], 0, 1)[1] is None
+
+
+def test_without_children_nothing_was_spent() -> None:
+    assert summed([], 0, 2) == (Usage(), 0.0, Timings(own=2.0))
+
+
+def test_what_was_run_within_is_plain_data() -> None:
+    inner = Inner(
+        kind="ensemble", ensemble="e", phases=(("a",), ("b",)), terminals=("b",), excused=("a",), input={"q": {1}}
+    )
+    data = outcome(inner=inner, children=(outcome(),)).to_dict()
+    assert json.loads(json.dumps(data["inner"]))["phases"] == [["a"], ["b"]]
+    assert data["inner"]["kind"] == "ensemble"
+    assert outcome().to_dict()["inner"] is None
+
+
+def test_children_are_plain_data_however_deep() -> None:
+    chain = outcome(value="deepest")
+    for _ in range(50):
+        chain = outcome(children=(chain,), inner=Inner(kind="ensemble"))
+    data = json.loads(json.dumps(chain.to_dict()))
+    for _ in range(50):
+        (data,) = data["children"]
+    assert data["output"] == "deepest"
+
+
+def test_an_outcome_with_children_can_be_pickled() -> None:
+    whole = outcome(children=(outcome("failed", error=Overloaded("no room")),), inner=Inner(kind="loop"))
+    again = pickle.loads(pickle.dumps(whole))
+    assert (again.inner, again.children[0].status) == (whole.inner, "failed")

@@ -148,3 +148,81 @@ def test_ten_thousand_agents_that_wait_for_one_are_planned_quickly() -> None:
     seconds, made = cpu([Agent("a"), *(Agent(f"b{n}", when="${a} == yes") for n in range(10_000))])
     assert list(map(len, made.phases)) == [1, 10_000]
     assert seconds < 1.5
+
+
+# References are edges
+
+
+@pytest.mark.parametrize(
+    "agent",
+    [
+        Agent("me", when="${a.ok}"),
+        Agent("me", fan_out="${a.items}", function=print),
+        Agent("me", dispatch="${a.to}"),
+        Agent("me", dispatch="x-${a}", fan_out="${input}"),
+        Agent("me", dispatch="${item.to}", fan_out="${a}"),
+    ],
+)
+def test_what_an_agent_needs_to_know_before_it_begins_it_waits_for(agent: Agent) -> None:
+    made = plan([agent, Agent("a")])
+    assert made.phases == [["a"], ["me"]]
+    assert made.dependencies["me"] == ("a",)
+
+
+def test_all_of_a_dispatch_s_marks_are_edges_after_those_of_depends_on() -> None:
+    agent = Agent("me", dispatch="${a}/${b.x}/${input.y}", depends_on=["c"], when="${d}")
+    made = plan([*agents(a="", b="a", c="", d=""), agent])
+    assert made.dependencies["me"] == ("c", "d", "a", "b")
+    assert made.phase_of()["me"] == 2
+
+
+@pytest.mark.parametrize("source", ["${input}", "${input.items}"])
+def test_the_input_is_no_edge(source: str) -> None:
+    assert plan([Agent("me", fan_out=source, function=print)]).dependencies["me"] == ()
+
+
+def test_the_item_and_the_index_of_a_fan_out_are_no_edges_of_its_dispatch() -> None:
+    made = plan([Agent("me", dispatch="${item.to}-${index}", fan_out="${input}")])
+    assert made.dependencies["me"] == ()
+
+
+@pytest.mark.parametrize(
+    ("agent", "key"),
+    [
+        (Agent("me", dispatch="${item.to}"), "dispatch"),
+        (Agent("me", dispatch="${rooter}"), "dispatch"),
+        (Agent("me", fan_out="${rooter.x}", function=print), "fan_out"),
+        (Agent("me", fan_out="${item}", function=print), "fan_out"),
+        (Agent("me", when="${item}", fan_out="${input}", function=print), "when"),
+        (Agent("me", dispatch="${dependencies}"), "dispatch"),
+    ],
+)
+def test_a_reference_to_what_is_no_agent_is_refused(agent: Agent, key: str) -> None:
+    error = refused(Agent("router"), agent)
+    assert (error.agent, error.key) == ("me", key)
+    assert "names no agent" in str(error)
+
+
+@pytest.mark.parametrize("agent", [Agent("me", dispatch="${me}"), Agent("me", fan_out="${me.x}", function=print)])
+def test_a_reference_to_itself_is_refused(agent: Agent) -> None:
+    assert "it depends on itself" in str(refused(agent))
+
+
+def test_a_cycle_through_a_fan_out_or_a_dispatch_is_named() -> None:
+    ring = [Agent("a", fan_out="${b}", function=print), Agent("b", dispatch="${c}"), Agent("c", when="${a}")]
+    assert "these agents wait for each other: a -> b -> c -> a" in str(refused(*ring))
+
+
+def test_in_llm_orc_s_files_a_guard_may_name_what_is_no_agent_and_nothing_else_may() -> None:
+    assert plan([Agent("me", when="${nobody.x}")], compat=True).dependencies["me"] == ()
+    with pytest.raises(ConfigError, match="in fan_out names no agent"):
+        plan([Agent("me", fan_out="${nobody.x}", function=print)], compat=True)
+
+
+def test_in_llm_orc_s_files_a_guard_that_names_an_agent_is_an_edge_too() -> None:
+    made = plan([Agent("me", when="${a.x}"), Agent("a")], compat=True)
+    assert made.phases == [["a"], ["me"]]
+
+
+def test_warnings_are_kept() -> None:
+    assert plan([], ("careful",)).warnings == ("careful",)

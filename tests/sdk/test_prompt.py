@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from stretto.agent import Agent
+from stretto.ensemble import Ensemble
 from stretto.errors import ConfigError, InvalidOutput, Overloaded
-from stretto.inputs import Inputs
-from stretto.outcome import Outcome, Status
-from stretto.prompt import COMPOSERS, blocks, compose, llm_orc, plain, system
+from stretto.inputs import Inputs, Item
+from stretto.marks import Mark, alone, read
+from stretto.outcome import Inner, Outcome, Status
+from stretto.prompt import COMPOSERS, blocks, check_picked, compose, data, filled, llm_orc, picked, plain, system
 from stretto.runner import Runner
 
 
@@ -158,3 +161,136 @@ def test_a_prompt_function_that_would_have_to_be_awaited_is_refused() -> None:
 
     with pytest.raises(ConfigError, match="it is not awaited"):
         Agent("a", model="simulated/echo", prompt=prompt)  # type: ignore[arg-type]
+
+
+# Data for those who take data
+
+
+def mark(text: str) -> Mark:
+    found = alone(read(text))
+    assert found is not None
+    return found
+
+
+def inputs_of(given: Any = "the input", **fields: Any) -> Inputs:
+    results = {name: OUTCOMES[name] for name in ("a", "b")}
+    return Inputs(str(given), given, results, {}, "me", **fields)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("${b}", {"verdict": "good", "scores": [1, 2]}),
+        ("${b.scores}", [1, 2]),
+        ("${b.scores.1}", 2),
+        ("${json.verdict}", "bad"),
+        ("${json}", '{"verdict": "bad"}'),
+        ("${input}", {"q": [1]}),
+        ("${input.q}", [1]),
+        ("${item}", {"n": None}),
+        ("${item.n}", None),
+        ("${index}", 3),
+        ("${dependencies}", "Agent a:\nfirst\n\nAgent b:\nas text"),
+    ],
+)
+def test_a_mark_picks_data(text: str, expected: Any) -> None:
+    inputs = inputs_of({"q": [1]}, item={"n": None}, index=3, count=5)
+    assert picked(mark(text), inputs, OUTCOMES) == expected
+
+
+@pytest.mark.parametrize("text", ["${late}", "${skipped.field}", "${late.x}"])
+def test_an_agent_without_a_result_gives_no_data(text: str) -> None:
+    with pytest.raises(InvalidOutput, match=r"has no result \((timed_out|skipped)\)"):
+        picked(mark(text), inputs_of(), OUTCOMES)
+
+
+def test_an_item_is_bound_where_there_is_one_only() -> None:
+    outcomes = {**OUTCOMES, "item": ok("item", "an agent's"), "index": ended("index", "failed", "no")}
+    assert picked(mark("${item}"), inputs_of(), outcomes) == "an agent's"
+    assert picked(mark("${item}"), inputs_of(item="mine", index=0, count=1), outcomes) == "mine"
+    assert picked(mark("${index}"), inputs_of(item="mine", index=0, count=1), outcomes) == 0
+    assert filled("${item} ${index}", inputs_of(item=[1], index=0, count=1), outcomes) == "[1] 0"
+
+
+def a_child(**fields: Any) -> Agent:
+    return Agent("me", ensemble=Ensemble("x", [Agent("a", model="t/m")]), **fields)
+
+
+@pytest.mark.parametrize(
+    ("agent", "item", "expected"),
+    [
+        (a_child(), None, {"q": 1}),
+        (a_child(depends_on=["a"]), None, '{"q": 1}\n\nAgent a:\nfirst'),
+        (a_child(depends_on=["a"], prompt="${b.scores}"), None, [1, 2]),
+        (a_child(depends_on=["a"], prompt="${a}!"), None, "first!"),
+        (a_child(prompt="no mark"), None, "no mark"),
+        (a_child(prompt=lambda inputs: "written"), None, "written"),
+        (a_child(fan_out="${input}"), Item([1], 0, 1), [1]),
+        (a_child(fan_out="${input}", depends_on=["a"]), Item(None, 0, 1), None),
+        (a_child(fan_out="${input}", prompt="${item.0}"), Item([7], 0, 1), 7),
+        (a_child(fan_out="${input}", prompt="n${index}"), Item([7], 4, 5), "n4"),
+        (Agent("me", script="s.py", depends_on=["a"]), None, {"q": 1}),
+        (Agent("me", script="s.py", depends_on=["a"], prompt="${dependencies}"), None, "Agent a:\nfirst"),
+    ],
+)
+def test_what_an_agent_that_takes_data_gets(agent: Agent, item: Item | None, expected: Any) -> None:
+    inputs = compose(agent, {"q": 1}, OUTCOMES, plain, {}, item)
+    assert data(agent, inputs, OUTCOMES) == expected
+
+
+def test_a_prompt_that_is_a_field_of_an_agent_without_result_is_refused() -> None:
+    for prompt in ("${late.x}", "${skipped.y.z}"):
+        with pytest.raises(InvalidOutput, match="has no result"):
+            check_picked(prompt, inputs_of(), OUTCOMES)
+    for prompt in ("${late}", "see ${late.x}", "${b.verdict}", "${input}", "no mark"):
+        check_picked(prompt, inputs_of(), OUTCOMES)
+
+
+def test_a_text_that_was_made_before_is_not_made_again() -> None:
+    text = "made " + "before"
+    inputs = compose(Agent("me", model="t/m"), {"q": 1}, {}, plain, {}, text=text)
+    assert inputs.text is text
+
+
+def test_an_instance_has_its_item_its_number_and_their_count() -> None:
+    inputs = compose(Agent("me", model="t/m"), "task", {}, plain, {}, Item({"n": 1}, 2, 9))
+    assert (inputs.text, inputs.item, inputs.index, inputs.count) == ('{"n": 1}', {"n": 1}, 2, 9)
+
+
+def test_llm_orc_tells_an_instance_which_chunk_it_has() -> None:
+    inputs = compose(Agent("me", model="t/m"), "task", {}, llm_orc, {}, Item("piece", 2, 9))
+    assert inputs.text == "Processing chunk 3 of 9.\n\nOriginal task: task\n\nChunk content:\npiece"
+
+
+# What others ran within themselves, in a block
+
+
+def within_of(kind: Any, *children: Outcome, terminals: tuple[str, ...] = (), **fields: Any) -> Outcome:
+    inner = Inner(kind=kind, terminals=terminals)
+    return Outcome(agent="c", phase=0, status="ok", text="its text", inner=inner, children=children, **fields)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "shown"),
+    [
+        (within_of("ensemble", ok("a", "one"), ok("z", "two"), terminals=("z",)), "z:\ntwo"),
+        (within_of("ensemble", ok("y", "one"), ok("z", "two"), terminals=("y", "z")), "y:\none\n\nz:\ntwo"),
+        (
+            within_of("ensemble", ok("y", "one"), ended("z", "failed", "no"), terminals=("y", "z")),
+            "y:\none\n\nz (failed): no",
+        ),
+        (within_of("dispatch", ok("z", "two"), terminals=("z",)), "z:\ntwo"),
+        (within_of("loop", ok("c[1]", "one"), ok("c[2]", "two")), "its text"),
+        (within_of("fan_out", ok("c[0]", "one"), ended("c[1]", "failed", "no")), "[0]:\none\n\n[1] (failed): no"),
+        (within_of("fan_out"), "its text"),
+        (within_of("ensemble"), "its text"),
+    ],
+)
+def test_a_block_shows_what_came_of_what_is_within(outcome: Outcome, shown: str) -> None:
+    assert blocks(given(outcome)) == f"Agent c:\n{shown}"
+
+
+def test_a_block_of_a_fan_out_of_ensembles_has_an_entry_for_each_terminal_of_each() -> None:
+    one = replace(within_of("ensemble", ok("a", "one"), ok("z", "two"), terminals=("a", "z")), agent="c[0]")
+    two = ended("c[1]", "failed", "no")
+    assert blocks(given(within_of("fan_out", one, two))) == "Agent c:\na[0]:\none\n\nz[0]:\ntwo\n\n[1] (failed): no"

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from stretto import Agent, Call, Delta, Inputs, Middleware, Next, Reply, Run, Runner, Settings, StrettoError
+from stretto import Agent, Call, Delta, Ensemble, Inputs, Middleware, Next, Reply, Run, Runner, Settings, StrettoError
 from stretto.errors import CallError, DeadlineExceeded, NoResult, ProviderUnavailable
 from stretto.events import RunFinished
+from stretto.loop import Loop
 from stretto.middleware import Retry
 from stretto.reply import ToolCall
 from stretto.usage import Price, Usage
@@ -935,3 +936,74 @@ def test_the_clock_of_the_run_is_the_error_of_those_that_it_ended() -> None:
         assert isinstance(raised.value, TimeoutError)
 
     virtually(main())
+
+
+# Agents that run others
+
+
+def nested_run() -> Run:
+    async def spends(call: Call) -> Reply:
+        return Reply("x", usage=Usage(10, 5))
+
+    async def main() -> Run:
+        leaf = Ensemble("leaf", [Agent("a", model="t/m"), Agent("b", model="t/m")])
+        agents = [
+            Agent("c", ensemble=leaf),
+            Agent("l", loop=Loop(leaf, 2)),
+            Agent("f", fan_out="${input}", ensemble=leaf),
+            Agent("m", model="t/m"),
+        ]
+        runner = a_runner(providers={"t": spends}, prices={"t/m": Price(1e6, 0)})
+        return await runner.run(an_ensemble(*agents), [1, 2])
+
+    return virtually(main())
+
+
+def test_what_was_spent_within_agents_is_in_the_run_s_sums_once() -> None:
+    run = nested_run()
+    requests = 2 + 4 + 4 + 1
+    assert run.usage == Usage(10 * requests, 5 * requests)
+    assert (run.cost, run.known_cost) == (10 * requests, 10 * requests)
+    assert [run[name].usage.input_tokens for name in ("c", "l", "f", "m")] == [20, 40, 40, 10]
+
+
+def test_every_request_within_agents_is_in_the_ledger_once() -> None:
+    def requests(outcomes: Any) -> list[str]:
+        found: list[str] = []
+        for outcome in outcomes:
+            found += [outcome["agent"]] * len(outcome["attempts"]) + requests(outcome["children"])
+        return found
+
+    data = json.loads(json.dumps(nested_run().to_dict()))
+    assert sorted(requests(data["outcomes"].values())) == ["a"] * 5 + ["b"] * 5 + ["m"]
+    assert data["usage"]["input_tokens"] == 110
+
+
+def test_outcomes_are_those_of_the_run_s_own_agents() -> None:
+    run = nested_run()
+    assert list(run.outcomes) == sorted(run.outcomes, key=lambda name: run[name].ended)
+    assert set(run.outcomes) == {"c", "l", "f", "m"}
+    assert [outcome.agent for outcome in run.succeeded] == ["c", "l", "f", "m"]
+
+
+def test_failures_within_that_left_a_result_do_not_make_the_run_less_than_completed() -> None:
+    async def main() -> Run:
+        leaf = Ensemble("leaf", [Agent("a", function=says("one")), Agent("b", function=fails(ValueError("no")))])
+        return await a_runner().run(an_ensemble(Agent("c", ensemble=leaf)), "x")
+
+    run = virtually(main())
+    assert (run.status, run.failed) == ("completed", ())
+    run.raise_for_failures()
+
+
+def test_an_agent_that_has_no_result_within_raises_its_error() -> None:
+    async def main() -> Run:
+        leaf = Ensemble("leaf", [Agent("b", function=fails(ValueError("no")))])
+        return await a_runner().run(an_ensemble(Agent("c", ensemble=leaf)), "x")
+
+    run = virtually(main())
+    with pytest.raises(ExceptionGroup) as error:
+        run.raise_for_failures()
+    assert [str(one) for one in error.value.exceptions] == ["no"]
+    with pytest.raises(ValueError, match="no"):
+        _ = run.output

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from stretto import Agent, Attempt, Call, Delta, Inputs, Outcome, Reply, Runner, Settings
+from stretto import Agent, Attempt, Call, Delta, Ensemble, Inputs, Outcome, Reply, Runner, Settings
 from stretto.attempt import Record
 from stretto.deadline import AgentClock
 from stretto.errors import CallError, CallTimeout, DeadlineExceeded, Overloaded, ProviderUnavailable
+from stretto.loop import Loop
 from stretto.middleware import Retry, Timeout
 from stretto.supervisor import Stop, Supervisor
 from stretto.usage import Usage
@@ -474,3 +475,138 @@ def test_real_time_agrees() -> None:
         assert statuses(run) == {"a": "timed_out"}
 
     asyncio.run(watched(main()))
+
+
+# What an agent runs within itself
+
+
+class Inside:
+    """What a supervisor knows of a run within its agent, and what it asked of it."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.outcomes: list[Outcome] = []
+
+    def children(self) -> tuple[Outcome, ...]:
+        return tuple(self.outcomes)
+
+    def stop(self, stop: Stop) -> None:
+        self.asked.append(f"stop: {stop.reason}")
+
+    def conclude(self) -> None:
+        self.asked.append("conclude")
+        self.outcomes.append(Outcome(agent="x", phase=0, status="cancelled", reason="late", usage=Usage(1, 2)))
+
+
+def supervised(work: Any, grace: float = 1.0, timeout: float | None = None) -> tuple[Supervisor, list[Outcome]]:
+    ended: list[Outcome] = []
+
+    def note(supervisor: Supervisor, outcome: Outcome) -> None:
+        ended.append(outcome)
+
+    supervisor = Supervisor(Agent("me", function=hang), 0, timeout, grace, note, Record())
+    supervisor.placed = True
+    supervisor.start(work, "me")
+    return supervisor, ended
+
+
+def test_what_is_within_is_stopped_before_the_agent_s_own_task() -> None:
+    async def main() -> None:
+        inside = Inside()
+
+        async def work(supervisor: Supervisor) -> Outcome:
+            supervisor.runs(inside.children, inside.stop, inside.conclude)
+            try:
+                await asyncio.sleep(100)
+            except asyncio.CancelledError:
+                inside.asked.append("cancelled")
+                raise
+            raise AssertionError
+
+        supervisor, (ended) = supervised(work)
+        await asyncio.sleep(1)
+        supervisor.stop(Stop("timed_out", "enough"))
+        supervisor.stop(Stop("cancelled", "again"))
+        await supervisor.future
+        assert inside.asked == ["stop: enough", "cancelled"]
+        assert [(outcome.status, outcome.reason) for outcome in ended] == [("timed_out", "enough")]
+
+    virtually(main())
+
+
+def test_what_begins_within_an_agent_that_is_stopped_is_stopped_at_once() -> None:
+    async def main() -> None:
+        inside = Inside()
+
+        async def work(supervisor: Supervisor) -> Outcome:
+            with suppress(asyncio.CancelledError):
+                await asyncio.sleep(100)
+            supervisor.runs(inside.children, inside.stop, inside.conclude)
+            return supervisor.outcome("cancelled")
+
+        supervisor, _ = supervised(work)
+        await asyncio.sleep(1)
+        supervisor.stop(Stop("cancelled", "enough"))
+        await supervisor.future
+        assert inside.asked == ["stop: enough"]
+
+    virtually(main())
+
+
+@pytest.mark.parametrize("grace", [0, 2])
+def test_an_agent_that_is_abandoned_has_what_is_within_concluded_first(grace: float) -> None:
+    async def main() -> None:
+        inside = Inside()
+
+        async def work(supervisor: Supervisor) -> Outcome:
+            supervisor.runs(inside.children, inside.stop, inside.conclude)
+            until = clock() + 50
+            while clock() < until:
+                with suppress(asyncio.CancelledError):
+                    await asyncio.sleep(until - clock())
+            return supervisor.outcome("ok")
+
+        supervisor, ended = supervised(work, grace)
+        await asyncio.sleep(1)
+        supervisor.stop(Stop("cancelled", "enough"))
+        outcome = await supervisor.future
+        assert clock() == pytest.approx(1 + grace)
+        assert inside.asked == ["stop: enough", "conclude"]
+        assert [child.agent for child in outcome.children] == ["x"]
+        assert outcome.usage == Usage(1, 2)
+        await asyncio.sleep(100)
+        supervisor.abandon()
+        assert ended == [outcome]
+        assert inside.asked == ["stop: enough", "conclude"]
+
+    virtually(main())
+
+
+def test_an_agent_that_was_not_stopped_is_not_abandoned() -> None:
+    async def main() -> None:
+        async def work(supervisor: Supervisor) -> Outcome:
+            await asyncio.sleep(5)
+            return supervisor.outcome("ok")
+
+        supervisor, _ = supervised(work)
+        await asyncio.sleep(1)
+        supervisor.abandon()
+        assert (await supervisor.future).status == "ok"
+
+    virtually(main())
+
+
+def test_a_ledger_within_that_cannot_be_read_costs_the_sums_and_not_the_outcome(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def breaks(call: Call, call_next: Any) -> Reply:
+        reply: Reply = await call_next(call)
+        call.record.waits.append("rubbish")  # type: ignore[arg-type]
+        return reply
+
+    breaks.kinds = ("function",)  # type: ignore[attr-defined]
+    body = Ensemble("body", [Agent("x", function=says("one"), middleware=[breaks])])
+    with caplog.at_level(logging.CRITICAL, "stretto"):
+        for agent in (Agent("me", ensemble=body), Agent("me", loop=Loop(body, 2))):
+            outcome = outcome_of(agent)
+            assert (outcome.status, outcome.value, outcome.cost) == ("ok", "one", None)

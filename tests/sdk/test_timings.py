@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import time
+from itertools import pairwise
 
 import pytest
 
@@ -136,3 +138,53 @@ def test_any_mixture_is_disjoint_and_adds_up(seed: int) -> None:
     found = timings(T, T + 15, waits, attempts)
     assert found.total == pytest.approx(15, abs=1e-4)
     assert min(getattr(found, name) for name in Timings.__slots__) >= 0
+
+
+RANKS = {"provider": 2, "first_token": 1}
+
+
+def slowly(ended: float, waits: list[Wait], attempts: list[Attempt]) -> dict[str, float]:
+    """The same, looked at between every two edges: what wins is the request, else the wait begun last."""
+    fields = {"queue": "queue", "slot": "queue", "quota": "limit", "pause": "limit", "backoff": "backoff"}
+    spans = [(w.started - T, w.started - T + w.seconds, fields[w.cause]) for w in waits]
+    for one in attempts:
+        if one.started is not None:
+            started, end = one.started - T, ended if one.ended is None else one.ended - T
+            first = started if one.first_piece is None else one.first_piece - T
+            spans += [(started, first, "first_token"), (first, end, "provider")]
+    spans = [(max(a, 0.0), min(b, ended), field) for a, b, field in spans if min(b, ended) > max(a, 0.0)]
+    edges = sorted({edge for a, b, _ in spans for edge in (a, b)})
+    sums = dict.fromkeys(("queue", "limit", "backoff", "first_token", "provider"), 0.0)
+    for left, right in pairwise(edges):
+        there = [(RANKS.get(field, 0), a, field) for a, b, field in spans if a <= left and b >= right]
+        if there:
+            sums[max(there, key=lambda found: found[:2])[2]] += right - left
+    return sums
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_what_overlaps_is_divided_as_if_looked_at_moment_by_moment(seed: int) -> None:
+    dice = random.Random(seed)
+    causes: list[Cause] = ["queue", "slot", "quota", "pause", "backoff"]
+    waits, attempts = [], []
+    for number in range(dice.choice([2, 10, 60])):
+        started = dice.uniform(0, 20) + number * 1e-3  # no two begin at once: then either may win
+        ended = started + dice.expovariate(0.3)
+        if dice.random() < 0.5:
+            waits.append(wait(dice.choice(causes), started, ended))
+        else:
+            first = dice.uniform(started, ended) if dice.random() < 0.5 else None
+            attempts.append(attempt(started, None if dice.random() < 0.1 else ended, first))
+    found, expected = timings(T, T + 15, waits, attempts), slowly(15, waits, attempts)
+    for name, seconds in expected.items():
+        assert getattr(found, name) == pytest.approx(seconds, abs=1e-4), name
+
+
+def test_ten_thousand_requests_at_once_are_divided_quickly() -> None:
+    attempts = [attempt(n * 1e-3, 20 + n * 1e-3, first_piece=n * 1e-3 + 5) for n in range(10_000)]
+    waits = [wait("queue", 0, n * 1e-3) for n in range(1, 10_000)]
+    started = time.process_time()
+    found = timings(T, T + 30, waits, attempts)
+    assert time.process_time() - started < 2
+    assert found.first_token == pytest.approx(5, abs=1e-3)
+    assert found.provider == pytest.approx(25, abs=1e-3)
