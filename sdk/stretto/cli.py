@@ -183,7 +183,7 @@ def run(
 
     INPUT is a text, @FILE, or - for stdin; without it the file's default_input is used.
     """
-    from .loading import load, located
+    from .loading import load
     from .runner import Runner
 
     settings = _settings(timeout, max_concurrent)
@@ -198,10 +198,7 @@ def run(
     runner = Runner(settings=settings, trusted_origins=trust, allow_scripts=allowed)
 
     def start() -> Run:
-        try:
-            return runner.start(ensemble, text, inputs=named, stream=verbose or form == "jsonl")
-        except ConfigError as error:
-            raise located(error, file) from None
+        return runner.start(ensemble, text, inputs=named, stream=verbose or form == "jsonl")
 
     code = asyncio.run(_run(runner, start, form, verbose))
     raise SystemExit(0 if tolerate_errors and code == WITH_ERRORS else code)
@@ -215,7 +212,7 @@ def _asked_for_scripts(ensemble: Ensemble, file: str) -> bool:
     from .runner import Runner
     from .show import one_line
 
-    scripts = _scripts(_described(ensemble, file, Runner()))
+    scripts = _scripts(Runner().describe(ensemble))
     if not scripts or not (sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()):
         return False
     for name, argv in scripts:
@@ -314,7 +311,7 @@ def plan(file: str, input: str | None, form: str, trust: tuple[str, ...]) -> Non
     if input is not None:
         _read(input, "INPUT")
     file = _found(file)
-    described = _described(load(file), file, Runner(trusted_origins=trust))
+    described = Runner(trusted_origins=trust).describe(load(file))
     if form == "json":
         _write(json_text(described))
         return
@@ -330,19 +327,11 @@ def _found(file: str) -> str:
     return str(find_top(file))
 
 
-def _described(ensemble: Ensemble, file: str, runner: Runner) -> dict[str, Any]:
-    from .loading import located
-
-    try:
-        return runner.describe(ensemble)
-    except ConfigError as error:
-        raise located(error, file) from None
-
-
 @main.command()
 @click.argument("files", metavar="FILE...", nargs=-1, required=True)
 @click.option("--strictness", type=click.Choice(["compat", "strict"]), help="Instead of what the file says.")
-def validate(files: tuple[str, ...], strictness: Any) -> None:
+@_TRUST
+def validate(files: tuple[str, ...], strictness: Any, trust: tuple[str, ...]) -> None:
     """Check FILEs; each error is file:line:column: message."""
     from .loading import load
     from .runner import Runner
@@ -352,7 +341,7 @@ def validate(files: tuple[str, ...], strictness: Any) -> None:
         file = named
         try:
             file = _found(named)
-            described = _described(load(file, strictness=strictness), file, Runner())
+            described = Runner(trusted_origins=trust).describe(load(file, strictness=strictness))
         except ConfigError as error:
             code = _fail(error)
             continue

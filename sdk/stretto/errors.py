@@ -346,15 +346,23 @@ class ScriptFailed(CallError):
         message: what it said.
         exit_status: 0 to 255, minus the number of the signal that killed it; None: it never ran, or nobody knows.
         stderr: the end of what it wrote to standard error.
+        payload: what llm-orc's result holds of it beside the message; None: nothing.
         given: as of `CallError`.
     """
 
     def __init__(
-        self, message: str = "", *, exit_status: int | None = None, stderr: str = "", **given: Unpack[_Given]
+        self,
+        message: str = "",
+        *,
+        exit_status: int | None = None,
+        stderr: str = "",
+        payload: Mapping[str, Any] | None = None,
+        **given: Unpack[_Given],
     ) -> None:
         super().__init__(message, **given)
         self.exit_status = exit_status
         self.stderr = stderr
+        self.payload = payload
 
 
 _BY_STATUS: dict[int, type[CallError]] = {

@@ -88,7 +88,8 @@ def unknown_to_agents(section: Section, key: str, findings: Findings, agent: str
         findings.wrong(f"{key}: {ONLY_PYTHON[key]}", place, key, agent)
     else:
         what = "defaults" if shared else "an agent"
-        near = None if findings.full else nearest(key, (*known, *llm_orc_agents.KEYS))
+        words = llm_orc.SHARED if shared else llm_orc_agents.CURRENT_KEYS
+        near = None if findings.full else nearest(key, (*known, *words))
         findings.wrong(f"{excerpt(key)} is not a key of {what}", place, key, agent, near=near)
     return True
 

@@ -36,7 +36,7 @@ _WITHOUT_EFFECT: Mapping[str, str] = {
 KEYS = (*_TASKS, *_WITHOUT_EFFECT, llm_orc_retired.COORDINATOR)
 # What agents may take from `defaults`, of llm-orc's own words.
 _SHARED_MODEL = ("model_profile", "provider", "fallback_model_profile")
-_SHARED = (*_SHARED_MODEL, "temperature", "max_tokens", "options", "response_format", "timeout_seconds")
+SHARED = (*_SHARED_MODEL, "temperature", "max_tokens", "options", "response_format", "timeout_seconds")
 
 
 def translated(top: Section, findings: Findings, around: Surroundings, environ: Mapping[str, str]) -> Section:
@@ -92,7 +92,7 @@ def _put_defaults(made: Section) -> Section:
     model = "model" in defaults and "provider" in defaults
     own = Section(defaults.place)
     for key, value in defaults.items():
-        to = shared if key in _SHARED or (key == "model" and model) else own
+        to = shared if key in SHARED or (key == "model" and model) else own
         to.put(key, value, defaults.keys_at[key])
     if shared:
         made.put("defaults", own, made.keys_at["defaults"])
@@ -127,12 +127,13 @@ def _agents(
         sections.append(_with_shared(last, shared))
         found.items_at.append(last.place)
         names.append(last["name"])
-    composer = made.get("composer")
+    composer, defaults = made.get("composer"), made.get("defaults")
     one = Agents(
         findings=findings,
         models=Models(findings, around, environ),
         composer=composer if isinstance(composer, str) and composer in COMPOSERS else "llm_orc",
         before={name: _before(section) for name, section in zip(names, _named(sections), strict=True)},
+        prompted=isinstance(defaults, Section) and defaults.get("system_prompt") is not None,
     )
     found.extend(one.translated(section) if isinstance(section, Section) else section for section in sections)
     if not found and not findings.strict:

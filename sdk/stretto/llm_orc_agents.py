@@ -19,7 +19,8 @@ from .yaml_text import Origin, Section, excerpt, kind_of
 KINDS = ("script", "loop", "dispatch", "ensemble")
 _ONLY_MODELS = (*llm_orc_asking.KEYS, "output_format")
 # The keys of an agent that are llm-orc's alone.
-KEYS = ("timeout_seconds", "output_format", *llm_orc_asking.KEYS, *llm_orc_inputs.KEYS, *llm_orc_retired.KEYS)
+CURRENT_KEYS = ("timeout_seconds", "output_format", *llm_orc_asking.KEYS, *llm_orc_inputs.KEYS)
+KEYS = (*CURRENT_KEYS, *llm_orc_retired.KEYS)
 MOST_WALKED = 100_000  # dependencies, to find what marks may show
 _ONLY_SCRIPTS = ("parameters", "env")
 _WITHOUT_EFFECT = {"output_format": "llm-orc never used it either: response_format asks the model for JSON"}
@@ -33,15 +34,17 @@ class Agents:
         models: what they ask.
         composer: of the ensemble.
         before: for each agent, by its name, the names in its `depends_on`.
+        prompted: whether they have a system prompt from `defaults`.
     """
 
     def __init__(
-        self, findings: Findings, models: Models, composer: str, before: Mapping[str, Collection[str]]
+        self, findings: Findings, models: Models, composer: str, before: Mapping[str, Collection[str]], *, prompted: bool
     ) -> None:
         self._findings = findings
         self._models = models
         self._composer = composer
         self._before = before
+        self._prompted = prompted
         self._walked = 0
 
     def translated(self, section: Section) -> Section:
@@ -59,6 +62,8 @@ class Agents:
         if kind == "llm":
             put_asking(section, made, self._models, self._findings, agent)
         self._put_literal_prompt(made, agent)
+        if kind == "llm" and agent is not None and not self._findings.strict and not self._prompted:
+            _put_generated_prompt(section, made, agent)
         put_input(section, made, self._findings, agent, kind=kind, composer=self._composer)
         self._check_keys(section, agent, kind)
         self._check_failure(section, agent)
@@ -167,3 +172,10 @@ class Agents:
             if read.text is None:
                 made.put("max_iterations", 1, place)  # it holds after the first round
         return made
+
+
+def _put_generated_prompt(section: Section, made: Section, agent: str) -> None:
+    """Put in a system prompt where an agent in llm-orc's words has none: llm-orc writes one as well, with its own."""
+    in_its_words = section.get("model_profile") is not None or section.get("provider") is not None
+    if in_its_words and made.get("system_prompt") is None:
+        made.put("system_prompt", f"You are {agent.replace('${', '$${')}. Do your part of the task.", section.place)

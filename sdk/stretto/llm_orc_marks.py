@@ -40,9 +40,10 @@ def guard(text: str, names: Collection[str]) -> Read:
     if "${" not in text:
         return Read(text)
     match = _REFERENCE.fullmatch(text)
-    if match is not None and not (_ODD.search(match[1]) and not names_one(match[1], names)):
+    odd = match is not None and _ODD.search(match[1]) is not None and not names_one(match[1], names)
+    if match is not None and not odd:
         return Read(text if match[2] is None else _compared(text, match[1], match[2][2:].strip()))
-    if _native(text) is not None:
+    if not odd and _native(text) is not None:
         return Read(text, f"llm-orc does not read {excerpt(text)} and lets it always hold: here it is a condition")
     cure = "write ${agent.field} == value"
     return Read(None, f"{excerpt(text)} is no condition that llm-orc reads, so it always holds: {cure}")

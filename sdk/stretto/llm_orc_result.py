@@ -117,7 +117,7 @@ def record(outcome: Outcome, *, excused: bool = False, handled: bool = False) ->
         if handled:
             data |= {"outcome": "handled_failure", "has_errors": True, "handled_failure": True}
             data["handled_failure_reason"] = "it ran although no dependency had succeeded"
-        if outcome.reply is not None and outcome.reply.route == "script":
+        if outcome.reply is not None and outcome.reply.route == "script" and isinstance(data["response"], str):
             data["agent_requests"] = []
     elif outcome.status == "skipped":
         if not excused:
@@ -125,8 +125,8 @@ def record(outcome: Outcome, *, excused: bool = False, handled: bool = False) ->
         data |= {"outcome": "skipped_by_guard" if excused else "skipped_by_failure", "has_errors": not excused}
     else:
         data["error"] = outcome.reason
-        if isinstance(outcome.error, ScriptFailed):
-            data["payload"] = {"stderr": outcome.error.stderr}
+        if isinstance(outcome.error, ScriptFailed) and outcome.error.payload is not None:
+            data["payload"] = dict(outcome.error.payload)
         data |= {"outcome": "failed", "has_errors": True}
     return data
 
@@ -153,7 +153,7 @@ def response(outcome: Outcome) -> Any:
     if not outcome.ok:
         return None
     if inner is None:
-        return outcome.text
+        return _script_data(outcome)
     if inner.kind == "loop":
         told = {
             "output": plain(_object(outcome.value)),
@@ -161,6 +161,9 @@ def response(outcome: Outcome) -> Any:
             "terminated": inner.terminated,
             "has_errors": _has_errors(outcome),
         }
+        failures = [{"iteration": n, "error": o.reason} for n, o in enumerate(outcome.children, 1) if not o.ok]
+        if failures:
+            told["iteration_failures"] = failures
         return json.dumps(told, ensure_ascii=False)
     whole = result(
         inner.ensemble,
@@ -176,13 +179,19 @@ def response(outcome: Outcome) -> Any:
     return json.dumps(whole, ensure_ascii=False)
 
 
+def _script_data(outcome: Outcome) -> Any:
+    """Give a text; a list, a number and the like, which only scripts give, stay data."""
+    by_script = outcome.reply is not None and outcome.reply.route == "script"
+    return outcome.text if not by_script or isinstance(outcome.value, str | dict) else plain(outcome.value)
+
+
 def _object(value: Any) -> Any:
-    """Give what a loop's `until` and `carry` see: an object as it is, anything else as the `value` of one."""
+    """Give what a loop's `until` and `carry` see: an object as it is, a text as the `value` of one, else nothing."""
     found = value
     if isinstance(value, str):
         with suppress(ValueError, RecursionError):
             found = json.loads(value)
-    return found if is_mapping(found) else {} if value is None else {"value": value}
+    return found if is_mapping(found) else {"value": value} if isinstance(value, str) else {}
 
 
 def _fanned_out(outcome: Outcome) -> bool:

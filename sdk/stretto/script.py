@@ -169,5 +169,24 @@ def _inline(text: str, folder: Path, path: str | None) -> Script:
     return Script((shell, "-c", text), folder, inline=True)
 
 
+def started_by(script: Script, *, told_of_others: bool) -> tuple[str, ...]:
+    """Give program and arguments.
+
+    Shell text runs as in llm-orc: of an agent with dependencies in a plain `sh`, else in a bash that ends at the first
+    error, at a variable that is not set, and at an error within a pipe.
+
+    Args:
+        script: as `find_script` gave it.
+        told_of_others: whether its agent gets results of others.
+    """
+    if not script.inline or not script.argv:
+        return script.argv
+    shell, *rest = script.argv
+    if told_of_others:
+        return ("sh", *rest)
+    pipes = ("-o", "pipefail") if shell.endswith("bash") else ()
+    return (shell, "-eu", *pipes, *rest)
+
+
 def _program(names: Sequence[str], path: str | None) -> str | None:
     return next((found for name in names if (found := shutil.which(name, path=path))), None)

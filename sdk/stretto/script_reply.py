@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from .errors import ScriptFailed
@@ -35,7 +36,10 @@ def reply_of(ended: Ended, given: Given) -> Reply:
         raise failed(f"it was killed because it wrote more than {OUTPUT >> 20} MiB", ended.status, errors)
     if ended.status != 0:
         said = tail(errors) or tail(text)
-        raise failed(_status(ended.status) + (f": {said}" if said else ""), ended.status, errors)
+        payload: dict[str, Any] = (
+            {"data": None, "agent_requests": []} if given.told_of_others else {"stderr": tail(errors)}
+        )
+        raise failed(_status(ended.status) + (f": {said}" if said else ""), ended.status, errors, payload)
     if given.strictness == "compat":
         return _theirs(text.strip(), given, errors)
     text = text.rstrip("\r\n")
@@ -47,7 +51,8 @@ def _theirs(text: str, given: Given, errors: str) -> Reply:
     value = _read(text, missing)
     if is_mapping(value) and (value.get("error") or not value.get("success", True)):
         said = value.get("error") or text
-        raise failed(tail(said if isinstance(said, str) else json.dumps(said)), 0, errors)
+        rest = {key: other for key, other in value.items() if key not in ("success", "error")}
+        raise failed(tail(said if isinstance(said, str) else json.dumps(said)), 0, errors, rest or None)
     if given.told_of_others:
         return Reply(text, raw=value if is_mapping(value) else text, route="script")
     if value is missing:
@@ -83,6 +88,8 @@ def tail(text: str) -> str:
     return text if len(text) <= TAIL else "..." + text[-TAIL:]
 
 
-def failed(message: str, status: int | None = None, errors: str = "") -> ScriptFailed:
+def failed(
+    message: str, status: int | None = None, errors: str = "", payload: Mapping[str, Any] | None = None
+) -> ScriptFailed:
     """Give the error of a script, with `exit_status` and the end of its standard error as `stderr`."""
-    return ScriptFailed(message, exit_status=status, stderr=tail(errors))
+    return ScriptFailed(message, exit_status=status, stderr=tail(errors), payload=payload)

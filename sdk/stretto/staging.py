@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .routing import Routing
     from .script import Script
 
+_NESTED = "max_ensemble_depth"
 MOST_NESTED = 50  # whatever `max_ensemble_depth` says: each level is a stack of coroutines
 
 Path = tuple[str, ...]  # names of ensembles, outermost first
@@ -128,7 +129,10 @@ class Staging:
         known = self._staged.get(key)
         self._check_depth((*path, *((ensemble.name,) if known is None else _deepest(known))))
         if known is None:
-            known = self._staged[key] = self._made(ensemble, base, (*path, ensemble.name), here)
+            try:
+                known = self._staged[key] = self._made(ensemble, base, (*path, ensemble.name), here)
+            except ConfigError as error:
+                raise _in_file(error, ensemble.source) from None
             self._kept += (ensemble, base)
         return known
 
@@ -146,7 +150,7 @@ class Staging:
         stacks = {a.name: layers.merge(over, a.middleware) if a.middleware else over for a in ensemble.agents}
         inner: dict[str, Stage] = {}
         for agent, child in _children(ensemble):
-            inner[agent.name] = self.stage(self._found(agent, child, ensemble), stacks[agent.name], path, here)
+            inner[agent.name] = self._inner(agent, self._found(agent, child, ensemble), stacks[agent.name], path, here)
         needed = not self.planning
         return Stage(
             ensemble=ensemble,
@@ -168,12 +172,18 @@ class Staging:
             height=max((1 + stage.height for stage in inner.values()), default=0),
         )
 
+    def _inner(self, agent: Agent, child: Ensemble, base: layers.Stack, path: Path, here: Inherited) -> Stage:
+        try:
+            return self.stage(child, base, path, here)
+        except ConfigError as error:
+            raise (_of_agent(error, agent.name, agent.kind) if error.key == _NESTED else error) from None
+
     def _check_depth(self, path: Path) -> None:
         most = self._most_nested
         if len(path) - 1 > most:
             shown = " > ".join(path if len(path) < 12 else (*path[:6], "...", *path[-5:]))
             message = f"ensembles are nested more than {most} deep ({shown}): see max_ensemble_depth"
-            raise ConfigError(message, key="ensemble")
+            raise ConfigError(message, key=_NESTED)
 
     def _found(self, agent: Agent, child: Ensemble | str, ensemble: Ensemble) -> Ensemble:
         if not isinstance(child, str):
@@ -277,6 +287,15 @@ def _children(ensemble: Ensemble) -> list[tuple[Agent, Ensemble | str]]:
             loop: Any = agent.loop
             found.append((agent, loop.body))
     return found
+
+
+def _in_file(error: ConfigError, source: str | None) -> ConfigError:
+    """Give an error of an ensemble that comes from a file its place there."""
+    if source is None or error.file is not None:
+        return error
+    from .loading import located  # outward, and only when something is wrong
+
+    return located(error, source)
 
 
 def _of_agent(error: ConfigError, agent: str, key: str) -> ConfigError:

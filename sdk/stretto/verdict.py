@@ -40,18 +40,20 @@ def judge(
         given: its input.
         outcomes: of all agents that have ended, by name.
         excused: those of them that a guard skipped, directly or by their dependencies.
-        compat: a guard that cannot be read skips its agent, as in llm-orc.
+        compat: whatever keeps a guard from holding skips its agent and excuses it, as in llm-orc.
     """
     before = [outcomes[name] for name in agent.depends_on]
-    if before and agent.on_dependency_failure != "run" and not any(outcome.ok for outcome in before):
+    all_failed = bool(before) and not any(outcome.ok for outcome in before)
+    all_excused = all(outcome.agent in excused for outcome in before)
+    if all_failed and agent.on_dependency_failure != "run":
         named = ", ".join(f"{outcome.agent} ({outcome.status})" for outcome in before)
-        all_excused = all(outcome.agent in excused for outcome in before)
         return Verdict("skipped", f"no dependency succeeded: {named}", all_excused)
     if agent.when is None:
         return None
     verdict = _guarded(agent, agent.when, given, outcomes, excused, compat)
-    unreadable = verdict is not None and verdict.error is not None
-    return Verdict("skipped", verdict.reason, True) if compat and unreadable and verdict is not None else verdict
+    if verdict is None or not compat:
+        return verdict
+    return Verdict("skipped", verdict.reason, not all_failed or all_excused)
 
 
 def _guarded(

@@ -19,6 +19,11 @@ _NOT_FOUND = Fix("an input_key that is not found fails the agent")
 _FAILED = replace(_NOT_FOUND, ours="failed")
 
 
+_RESULT = Fix("an agent that ran although its dependencies had failed has a result: others see it and build on it")
+_AT_LOAD = Fix("a profile that nothing defines is replaced when the file is read: no request failed")
+_REPLACED = ("for an unknown profile", "for half a profile")
+
+
 def cases() -> Iterator[Case]:
     """Give the cases of this file."""
     yield from _dependencies()
@@ -67,6 +72,7 @@ def _dependencies() -> Iterator[Case]:
         - {name: four, model_profile: b, depends_on: [three]}
         - {name: five, model_profile: b, depends_on: [three], on_dependency_failure: run}
         """,
+        fixes=dict.fromkeys(("agents.four", "agents.five", "requests", "usage", "phases"), _RESULT),
     )
     yield case(
         "prompt: a handled failure beside another dependency",
@@ -79,6 +85,7 @@ def _dependencies() -> Iterator[Case]:
         - {name: guarded, model_profile: b, depends_on: [handled, good], when: "${handled.text}"}
         """,
         answers={"j": _DATA},
+        fixes={"requests": _RESULT},
     )
     yield case("prompt: a run whose only agent fails", "- {name: one, model_profile: bad}")
     yield case(
@@ -228,6 +235,7 @@ def _fallbacks() -> Iterator[Case]:
             f"- {{name: one, {keys}}}\n- {{name: two, model_profile: b, depends_on: [one]}}",
             settings=config(_CHAIN),
             answers={"worse": 400},
+            fixes={"agents.one.model_substituted": _AT_LOAD} if name in _REPLACED else {},
         )
     yield case(
         "fallback: in a circle",

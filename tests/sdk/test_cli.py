@@ -104,7 +104,7 @@ def test_plan_has_the_options_that_work() -> None:
 
 def test_validate_has_the_options_that_work() -> None:
     assert helped("validate").startswith("Usage: main validate [OPTIONS] FILE... ")
-    assert options_of("validate") == {"--strictness", "-h", "--help"}
+    assert options_of("validate") == {"--strictness", "--trust", "-h", "--help"}
     assert "[compat|strict]" in helped("validate")
 
 
