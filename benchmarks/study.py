@@ -52,7 +52,7 @@ def measured(*, quick: bool) -> dict[str, Any]:
         if quick:
             found["memory"] = memory.in_turns(server, ("sequential", "async", "stretto"), (15,), 0.05, 1)
         else:
-            found["memory"] = memory.in_turns(server, list(VARIANTS), (5, 15, 200), 0.5, 3)
+            found["memory"] = memory.in_turns(server, list(VARIANTS), (5, 15, 200), 0.3, 3)
     found["minutes"] = round((time.monotonic() - started) / 60, 1)
     return found
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -24,23 +23,18 @@ def child(*agents: Agent, name: str = "child", **options: Any) -> Ensemble:
 
 def a_run(*agents: Agent, input: Any = "x", timeout: float | None = None, stream: bool = False, **options: Any) -> Run:
     """Run agents in virtual time, to the end of everything; `options` are settings, the ensemble's and the runner's."""
-    runner = Runner(**{"middleware": [], **{key: options.pop(key) for key in RUNNER_OPTIONS if key in options}})
+    of_runner = {"middleware": [], **{key: options.pop(key) for key in RUNNER_OPTIONS if key in options}}
     ensemble = an_ensemble(*agents, **{key: options.pop(key) for key in OF_THE_ENSEMBLE if key in options})
-    settings = Settings(**options)
+    runner = Runner(**of_runner, settings=Settings(**options))
 
     async def main() -> Run:
-        run = await runner_with(runner, settings).run(ensemble, input, timeout=timeout, stream=stream)
+        run = await runner.run(ensemble, input, timeout=timeout, stream=stream)
         await asyncio.sleep(7200)  # what was abandoned ends
         return run
 
     run = virtually(main())
     check(run)
     return run
-
-
-def runner_with(runner: Runner, settings: Settings) -> Runner:
-    runner._settings = settings  # what Runner(settings=...) sets
-    return runner
 
 
 def check(run: Run) -> None:
@@ -143,7 +137,3 @@ async def echo(inputs: Inputs) -> str:
 async def shows(inputs: Inputs) -> Any:
     """A function agent's work that gives its input as it is."""
     return inputs.input
-
-
-def statuses_of(outcomes: Sequence[Outcome]) -> Mapping[str, str]:
-    return {outcome.agent: outcome.status for outcome in outcomes}

@@ -42,5 +42,5 @@ def tail(seed: str) -> float:
     return min(LONGEST, random.Random(seed).lognormvariate(math.log(MEDIAN), SIGMA))
 
 
-FULL = (Latency("300 ms", 0.3, 5, turns=5), Latency("2 s", 2.0, 3), Latency("long-tailed", None, 5, turns=2))
+FULL = (Latency("300 ms", 0.3, 5, turns=5), Latency("2 s", 2.0, 3), Latency("long-tailed", None, 4))
 QUICK = (Latency("30 ms", 0.03, 1), Latency("40 ms", 0.04, 1), Latency("long-tailed", None, 1, scale=0.1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import random
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -47,14 +48,18 @@ class Cell:
 def in_turns(
     server: Server, latencies: Sequence[Latency], sizes: Sequence[int], rest: float = REST
 ) -> list[dict[str, Any]]:
-    """Measure all cells: in each round, at each size and latency, all variants, in an order that rotates."""
+    """Measure all cells: in each round, at each size and latency, all variants, in an order that is drawn anew.
+
+    In one that only rotates each would always follow the same other one: after seconds of sequential idling a machine
+    is slower than after threads.
+    """
     cells = {
         (latency.name, agents, variant): Cell(latency.name, agents, variant)
         for latency in latencies
         for agents in sizes
         for variant in VARIANTS
     }
-    names = list(VARIANTS)
+    names, drawn = list(VARIANTS), random.Random("order")
     for name in names:  # imports
         _turn(server, name, Cell("", 1, name), [0.001], 0, rest)
     gc.collect()
@@ -67,7 +72,7 @@ def in_turns(
             for agents in sizes:
                 for turn in range(latency.turns if agents == 1 else 1):
                     waits = latency.waits(round_ * latency.turns + turn if agents == 1 else round_, agents)
-                    names.append(names.pop(0))
+                    drawn.shuffle(names)
                     for name in names:
                         if name == "sequential" and round_ and sum(waits) > LONG:
                             continue

@@ -10,7 +10,7 @@ from .substitute import substitutes
 if TYPE_CHECKING:
     from .agent import Agent
     from .routing import Routing
-    from .staging import Stage
+    from .stage import Stage
 
 
 def describe(stage: Stage, routing: Routing) -> dict[str, Any]:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from .agent import Agent
     from .inputs import Inputs, Item
     from .lifetimes import Lifetimes
-    from .staging import Stage
+    from .stage import Stage
 
 _log = logging.getLogger("stretto")
 _CANCELLED = Stop("cancelled", "the run was cancelled")
@@ -38,7 +38,7 @@ _CANCELLED = Stop("cancelled", "the run was cancelled")
 CLOSING = 10.0
 
 # What an agent that runs others has to spare for them to end before it is abandoned itself.
-WITHIN = 0.8
+WITHIN = 0.9
 
 RunPhase = Callable[[Sequence[Supervisor], Start], Awaitable[None]]
 

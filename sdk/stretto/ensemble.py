@@ -125,15 +125,7 @@ class Ensemble:
     @property
     def digest(self) -> str:
         """SHA-256 of what the ensemble asks for, hexadecimal: equal for equal ensembles, on every machine."""
-        shape = {
-            "name": self.name,
-            "schedule": self.schedule,
-            "on_failure": self.on_failure,
-            "composer": self.composer if isinstance(self.composer, str) else _code_name(self.composer),
-            "agents": [_shape(agent) for agent in self.agents],
-        }
-        text = json.dumps(shape, sort_keys=True, ensure_ascii=False, default=str)
-        return hashlib.sha256(text.encode()).hexdigest()
+        return _digest(self, {})
 
     def run_sync(self, input: Any = None, **options: Any) -> Run:
         """Run it with a runner of its own, and wait; the options are those of `Runner.run`.
@@ -221,17 +213,33 @@ def _blind(agent: Agent) -> str | None:
     return None
 
 
-def _shape(agent: Agent) -> dict[str, Any]:
+def _digest(ensemble: Ensemble, known: dict[int, str]) -> str:
+    """Make each digest once, however often an ensemble is named within: that doubles with each level."""
+    if id(ensemble) not in known:
+        shape = {
+            "name": ensemble.name,
+            "schedule": ensemble.schedule,
+            "on_failure": ensemble.on_failure,
+            "composer": ensemble.composer if isinstance(ensemble.composer, str) else _code_name(ensemble.composer),
+            "agents": [_shape(agent, known) for agent in ensemble.agents],
+        }
+        text = json.dumps(shape, sort_keys=True, ensure_ascii=False, default=str)
+        known[id(ensemble)] = hashlib.sha256(text.encode()).hexdigest()
+    return known[id(ensemble)]
+
+
+def _shape(agent: Agent, known: dict[int, str]) -> dict[str, Any]:
     hidden = ("api_key", "middleware")
     shape = {key: getattr(agent, key) for key in AGENT_KEYS if key not in hidden}
     for key in _LATER_KEYS:  # a digest from before these keys were there stays what it was
         if shape[key] is None:
             del shape[key]
     if isinstance(agent.ensemble, Ensemble):
-        shape["ensemble"] = agent.ensemble.digest
+        shape["ensemble"] = _digest(agent.ensemble, known)
     if isinstance(agent.loop, Loop):
         body = agent.loop.body
-        shape["loop"] = asdict(replace(agent.loop, body=body.digest if isinstance(body, Ensemble) else body))
+        body = _digest(body, known) if isinstance(body, Ensemble) else body
+        shape["loop"] = asdict(replace(agent.loop, body=body))
     if agent.fallback is not None:
         shape["fallback"] = list(map(_plain_substitute, substitutes(agent.fallback)))
     if agent.parameters is not None:

@@ -101,8 +101,8 @@ class EnsembleFile:
         for agent in made.agents:
             if agent.model is not None and "/" not in agent.model and agent.base_url is None:
                 cure = "write provider/model, or give the base_url of its server"
-                error = ConfigError(f"{agent.model!r} names no provider: {cure}", agent=agent.name, key="model")
-                findings.add(placed(error, findings.file, section))
+                wrong = ConfigError(f"{agent.model!r} names no provider: {cure}", agent=agent.name, key="model")
+                findings.add(placed(wrong, findings.file, section))
         return made
 
     def _top(self) -> dict[str, Any]:
@@ -168,9 +168,8 @@ class EnsembleFile:
 
     def _agent(self, given: dict[str, Any], section: Section, label: str | None) -> Agent | None:
         """Make an agent; what is wrong with it is said key by key."""
-        whole = {"name": "a", **given}
         try:
-            return Agent(**whole)
+            return _trial_agent(**given)
         except ConfigError as error:
             if self._try_each(_trial_agent, given, section, label):
                 self._findings.refused(error, section, error.key or "name", label)
@@ -211,12 +210,7 @@ class EnsembleFile:
             self._find(Reference(dispatch.strip(), section.keys_at["dispatch"], "dispatch", agent))
 
     def _resolve_loop(self, given: dict[str, Any], loop: Section, agent: str | None) -> None:
-        body, place, key = loop["body"], loop.keys_at["body"], "loop.body"
-        if not isinstance(body, str) or not body.strip():
-            message = f"{key} must be an ensemble: a relative path or a stem, got {kind_of(body)}"
-            self._findings.wrong(message, place, key, agent)
-            return
-        found = self._find(Reference(body, place, key, agent))
+        found = self._find(Reference(loop["body"], loop.keys_at["body"], "loop.body", agent))
         if isinstance(found, Unavailable):
             _take(found, given, "loop")
         elif found is not None:

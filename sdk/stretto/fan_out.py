@@ -21,7 +21,7 @@ from .staging import inherited
 if TYPE_CHECKING:
     from .agent import Agent
     from .drive import Drive
-    from .staging import Path, Stage
+    from .stage import Path, Stage
     from .supervisor import Supervisor
 
 

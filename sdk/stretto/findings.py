@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from difflib import get_close_matches
 
 from .errors import ConfigError
+from .key_shapes import clean
 from .yaml_text import Origin, Place, Section
 
 MOST_FOUND = 1000  # errors; who has more of them is told to begin with these
@@ -91,7 +92,7 @@ class Findings:
 
     def note(self, text: str) -> None:
         """Add a warning that is none of a strict file's errors."""
-        self._notes[text] = None
+        self._notes[clean(text)] = None
 
     def refused(self, error: ConfigError, section: Section, key: str, agent: str | None = None) -> None:
         """Add what a class said of a value: at the place of the key, and under the name that it was written with."""
@@ -116,8 +117,3 @@ def place_in(section: Section, key: str | None) -> Place:
             break
         inner = inner[part]
     return place
-
-
-def first_unknown(keys: Iterable[str], known: Collection[str]) -> list[str]:
-    """Give the keys that are not known, those of the user's own left out."""
-    return [key for key in keys if key not in known and not key.startswith("x-")]

@@ -11,8 +11,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from .findings import Findings
-from .secret import HIDDEN, Redactor
+from .key_shapes import clean
 from .yaml_text import Items, Origin, Place, Section
+
+__all__ = ["CURE", "clean", "is_secret", "without_secrets"]
 
 # Keys whose only content is a credential.
 _NAMED = re.compile(
@@ -21,21 +23,10 @@ _NAMED = re.compile(
     re.IGNORECASE,
 )
 _HARMLESS = ("key", "prompt_cache_key")
-# What keys begin with. Source: the pages of Google, Groq, xAI, Hugging Face, GitHub and AWS on their keys.
-_PREFIXED = re.compile(
-    r"\b(?:AIza[\w-]{30,}|gsk_[A-Za-z0-9]{20,}|xai-[A-Za-z0-9]{20,}|hf_[A-Za-z0-9]{20,}|gh[pousr]_[A-Za-z0-9]{20,}"
-    r"|AKIA[A-Z0-9]{12,})"
-)
-_REDACTOR = Redactor()  # knows no key, but what one looks like
 _FREE = frozenset(("name", "description", "system_prompt", "prompt", "default_input", "task", "default_task", "role"))
 # Where a credential may be left out, and the rest means what it meant.
 _TAKEN_OUT = frozenset(("options", "params", "fallback"))
 CURE = "name the variable that holds it with api_key_env"
-
-
-def clean(text: str) -> str:
-    """Take out of a text whatever looks like a key."""
-    return _PREFIXED.sub(HIDDEN, _REDACTOR.error_text(text))
 
 
 def is_secret(name: str, value: Any) -> bool:

@@ -13,7 +13,7 @@ from .outcome import Inner, Outcome, Status
 if TYPE_CHECKING:
     from .drive import Drive
     from .inputs import Item
-    from .staging import Stage
+    from .stage import Stage
     from .supervisor import Supervisor
 
 MOST_NAMED = 5  # agents without a result, in a reason

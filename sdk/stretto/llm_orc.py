@@ -61,7 +61,15 @@ def translated(top: Section, findings: Findings, around: Surroundings, environ: 
     shared = _put_defaults(made)
     agents = _listed(made)
     if agents is not None:
-        made.put("agents", _agents(agents, shared, made, top, findings, around, environ), made.keys_at["agents"])
+        written = _with_coordinator([_with_shared(one, shared) for one in agents], top, shared, findings)
+        place = made.keys_at["agents"]
+        found = Items(agents.place)
+        found.items_at = [*agents.items_at, *[place] * (len(written) - len(agents))]
+        translator = _translator(written, made, Models(findings, around, environ), findings)
+        found.extend(translator.translated(one) if isinstance(one, Section) else one for one in written)
+        made.put("agents", found, place)
+        if not found and not findings.strict:
+            findings.warn("the ensemble has no agents: a run of it does nothing", place, "agents")
     return made
 
 
@@ -108,37 +116,23 @@ def _listed(made: Section) -> Items | None:
     return agents if isinstance(agents, Items) else None
 
 
-def _agents(
-    agents: Items,
-    shared: Section,
-    made: Section,
-    top: Section,
-    findings: Findings,
-    around: Surroundings,
-    environ: Mapping[str, str],
-) -> Items:
-    sections = [_with_shared(one, shared) if isinstance(one, Section) else one for one in agents]
-    names = [one["name"] for one in sections if isinstance(one, Section) and isinstance(one.get("name"), str)]
-    has_model = made.get("model") is not None or bool(shared.get("model_profile") or shared.get("model"))
-    last = llm_orc_retired.coordinator(top, findings, dict.fromkeys(names), has_model=has_model)
-    found = Items(agents.place)
-    found.items_at = list(agents.items_at)
-    if last is not None:
-        sections.append(_with_shared(last, shared))
-        found.items_at.append(last.place)
-        names.append(last["name"])
+def _with_coordinator(agents: list[Any], top: Section, shared: Section, findings: Findings) -> list[Any]:
+    """Give the agents, and at last the one that a coordinator became."""
+    names = dict.fromkeys(one["name"] for one in _named(agents))
+    has_model = any(model is not None for model in (top.get("model"), shared.get("model_profile"), shared.get("model")))
+    last = llm_orc_retired.coordinator(top, findings, names, has_model=has_model)
+    return agents if last is None else [*agents, _with_shared(last, shared)]
+
+
+def _translator(agents: list[Any], made: Section, models: Models, findings: Findings) -> Agents:
     composer, defaults = made.get("composer"), made.get("defaults")
-    one = Agents(
+    return Agents(
         findings=findings,
-        models=Models(findings, around, environ),
+        models=models,
         composer=composer if isinstance(composer, str) and composer in COMPOSERS else "llm_orc",
-        before={name: _before(section) for name, section in zip(names, _named(sections), strict=True)},
+        before={one["name"]: _before(one) for one in _named(agents)},
         prompted=isinstance(defaults, Section) and defaults.get("system_prompt") is not None,
     )
-    found.extend(one.translated(section) if isinstance(section, Section) else section for section in sections)
-    if not found and not findings.strict:
-        findings.warn("the ensemble has no agents: a run of it does nothing", made.keys_at["agents"], "agents")
-    return found
 
 
 def _named(sections: list[Any]) -> list[Section]:
@@ -153,9 +147,9 @@ def _before(section: Section) -> list[str]:
     return [name for name in names if isinstance(name, str)]
 
 
-def _with_shared(section: Section, shared: Section) -> Section:
+def _with_shared(section: Any, shared: Section) -> Any:
     """Give an agent's section with what it takes from `defaults`."""
-    if not shared:
+    if not shared or not isinstance(section, Section):
         return section
     asks = all(section.get(kind) is None for kind in KINDS)
     named = section.get("model_profile") is not None or section.get("model") is not None

@@ -21,7 +21,7 @@ _ONLY_MODELS = (*llm_orc_asking.KEYS, "output_format")
 # The keys of an agent that are llm-orc's alone.
 CURRENT_KEYS = ("timeout_seconds", "output_format", *llm_orc_asking.KEYS, *llm_orc_inputs.KEYS)
 KEYS = (*CURRENT_KEYS, *llm_orc_retired.KEYS)
-MOST_WALKED = 100_000  # dependencies, to find what marks may show
+MOST_WALKED = 3_000_000  # dependencies, to find what marks may show
 _ONLY_SCRIPTS = ("parameters", "env")
 _WITHOUT_EFFECT = {"output_format": "llm-orc never used it either: response_format asks the model for JSON"}
 
@@ -38,7 +38,13 @@ class Agents:
     """
 
     def __init__(
-        self, findings: Findings, models: Models, composer: str, before: Mapping[str, Collection[str]], *, prompted: bool
+        self,
+        findings: Findings,
+        models: Models,
+        composer: str,
+        before: Mapping[str, Collection[str]],
+        *,
+        prompted: bool,
     ) -> None:
         self._findings = findings
         self._models = models

@@ -14,8 +14,8 @@ KEYS = ("input_key", "input_scope")  # `depends_on` and `fan_out` are stretto's 
 _TRUTHS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 
 
-def put_dependencies(section: Section, made: Section, findings: Findings, agent: str | None) -> list[str]:
-    """Put `depends_on` in as a list of names, and give those that are names."""
+def put_dependencies(section: Section, made: Section, findings: Findings, agent: str | None) -> None:
+    """Put `depends_on` in as a list of names."""
     given: Any = section.get("depends_on")
     if isinstance(given, str) and not findings.strict:
         place = section.keys_at["depends_on"]
@@ -24,9 +24,8 @@ def put_dependencies(section: Section, made: Section, findings: Findings, agent:
         alone.append(given)
         alone.items_at.append(place)
         made.put("depends_on", alone, place)
-        return [given]
     if not isinstance(given, Items):
-        return []
+        return
     names = Items(given.place)
     for item, place in zip(given, given.items_at, strict=True):
         if isinstance(item, Section):
@@ -43,7 +42,6 @@ def put_dependencies(section: Section, made: Section, findings: Findings, agent:
         names.append(item)
         names.items_at.append(place)
     made.put("depends_on", names, section.keys_at["depends_on"])
-    return [name for name in names if isinstance(name, str)]
 
 
 def put_input(
@@ -65,28 +63,27 @@ def put_input(
     key = _input_key(section, findings, agent, source)
     scope = _input_scope(section, findings, agent, source, kind)
     fans = _fans_out(section, findings, agent, source)
+    value: Any
     if fans is not None:
         made.pop("fan_out", None)
-    if fans:
-        at, text = section.keys_at["fan_out"], _mark(source or "", key)
-        if text is None:
-            _unwritable(source or "", findings, section, "fan_out", agent)
-        else:
-            made.put("fan_out", text, at)
-        return  # an instance gets its item, whatever the rest of the input
-    if key is None and not scope:
-        return
-    word = "input_key" if key is not None else "input_scope"
-    if made.get("prompt") is not None:
-        findings.warn(f"{word} has no effect beside prompt", section.keys_at[word], word, agent)
-        return
-    prompt: Any = "${dependencies}"
-    if key is not None and source is not None:
-        prompt = Picked(source, key, "plain" if scope else composer) if kind == "llm" else _mark(source, key)
-    if prompt is None:
-        _unwritable(source or "", findings, section, word, agent)
+    if fans:  # an instance gets its item, whatever the rest of the input
+        word, value = "fan_out", _mark(source or "", key)
+    elif key is not None and source is not None:
+        word, value = "input_key", _mark(source, key)
+        if kind == "llm":
+            value = Picked(source, key, "plain" if scope else composer)
+    elif scope:
+        word, value = "input_scope", "${dependencies}"
     else:
-        made.put("prompt", prompt, section.keys_at[word], Origin(word))
+        return
+    ours, place = "fan_out" if fans else "prompt", section.keys_at[word]
+    if made.get(ours) is not None:
+        findings.warn(f"{word} has no effect beside {ours}", place, word, agent)
+    elif value is None:
+        message = f"no mark can name the agent {excerpt(source)}, or that field of it: rename it"
+        findings.wrong(message, place, word, agent)
+    else:
+        made.put(ours, value, place, Origin(word) if word != ours else None)
 
 
 def _mark(source: str, key: str | None) -> str | None:
@@ -95,11 +92,6 @@ def _mark(source: str, key: str | None) -> str | None:
     if source in marks.RESERVED or not source.strip() or any(brace in text for brace in "{}"):
         return None
     return f"${{{text}}}"
-
-
-def _unwritable(source: str, findings: Findings, section: Section, key: str, agent: str | None) -> None:
-    message = f"no mark can name the agent {excerpt(source)}, or that field of it: rename it"
-    findings.wrong(message, section.keys_at[key], key, agent)
 
 
 def _input_key(section: Section, findings: Findings, agent: str | None, source: str | None) -> str | None:

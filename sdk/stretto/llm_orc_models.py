@@ -156,7 +156,7 @@ class Models:
             self._findings.warn(message, _at(section, FALLBACK), FALLBACK, agent)
         elif first is not None:
             found.append(self._profile(first) or self._undefined(first))
-        path, last = [own.name], own
+        path, last = [own.name or ""], own
         while last.name is not None and (name := last.values.get(FALLBACK)) is not None:
             what = f"{FALLBACK} of the profile {excerpt(last.name)}"
             if name in path:

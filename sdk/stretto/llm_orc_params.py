@@ -9,6 +9,7 @@ from typing import Any
 from .errors import ConfigError
 from .findings import Findings
 from .params import CHAT_PARAMETERS, check_params
+from .shapes import is_mapping
 from .yaml_text import Place, Section, kind_of
 
 LLAMA_SERVER = "llama-server"
@@ -38,7 +39,7 @@ class Wishes:
         extra = self.extra
         if self.think is not None and provider == LLAMA_SERVER:
             inside = extra.get("chat_template_kwargs")
-            kept = inside if isinstance(inside, Mapping) else {}
+            kept: Mapping[str, Any] = inside if is_mapping(inside) else {}
             extra = {**extra, "chat_template_kwargs": {**kept, "enable_thinking": self.think}}
         return {**self.params, "extra_body": extra} if extra else dict(self.params)
 

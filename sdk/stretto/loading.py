@@ -15,7 +15,7 @@ from .ensemble_file import EnsembleFile, Reference, placed
 from .errors import ConfigError
 from .file_keys import FILE_KEYS, TOP_KEYS
 from .findings import Findings
-from .inline_secrets import clean
+from .key_shapes import clean
 from .lookup import find_ensemble
 from .performance import NAME as PERFORMANCE
 from .performance import raise_all
@@ -102,7 +102,7 @@ class _Load:
         self._missing = 0
 
     def top(self, file: str) -> Ensemble:
-        made = self._ensemble(file, Path(file).resolve(), file)
+        made = self._ensemble(file, _identity(Path(file)), file)
         raise_all(self._errors)
         assert made is not None  # else there is an error
         within = [note for one in self._made.values() if one is not None for note in one.notes]
@@ -146,16 +146,16 @@ class _Load:
         except ConfigError as error:
             self._missing += 1
             return _missing(error, named, findings)
-        known_as, where = file.resolve(), f"{findings.file}:{named.place.line}"
+        known_as, where, shown = _identity(file), f"{findings.file}:{named.place.line}", _shown(file, findings.file)
         if known_as in self._made:
             return self._made[known_as]
         if known_as not in self._open and len(self._open) <= MOST_NESTED:
-            return self._ensemble(str(file), known_as, where)
+            return self._ensemble(shown, known_as, where)
         message = f"ensembles are nested more than {MOST_NESTED} deep"
         if known_as in self._open:
             files = list(self._open)
             ring = [self._open[one] for one in files[files.index(known_as) + 1 :]]
-            message = f"the ensemble {excerpt(named.name)} includes itself: {' -> '.join([*ring, where, str(file)])}"
+            message = f"the ensemble {excerpt(named.name)} includes itself: {' -> '.join([*ring, where, shown])}"
         findings.wrong(message, named.place, named.key, named.agent)
         return None
 
@@ -168,3 +168,18 @@ def _missing(error: ConfigError, named: Reference, findings: Findings) -> Unavai
     after = "the agent fails without a call"
     findings.warn(f"{error.message}: {after}", named.place, named.key, named.agent, near=error.nearest)
     return Unavailable(error.message)
+
+
+def _identity(file: Path) -> Path:
+    """Give what is the same for all names of a file."""
+    try:
+        return file.resolve()
+    except (OSError, ValueError, RuntimeError):  # links in a circle, a null byte: reading it says so
+        return file
+
+
+def _shown(file: Path, named_in: str) -> str:
+    """Give a file's path as the file that names it was given: relative to the working folder, or absolute."""
+    if os.path.isabs(named_in) or not file.is_relative_to(Path.cwd()):
+        return str(file)
+    return str(file.relative_to(Path.cwd()))

@@ -19,7 +19,7 @@ from .prompt import data, filled, mark_value, picked
 if TYPE_CHECKING:
     from .drive import Drive
     from .loop import Loop
-    from .staging import Stage
+    from .stage import Stage
     from .supervisor import Supervisor
 
 

@@ -25,7 +25,8 @@ from .routing import Routing
 from .run import Run
 from .settings import Settings, check_seconds
 from .shapes import is_mapping
-from .staging import Staging, every
+from .stage import every
+from .staging import Staging
 from .sync import waited_for
 from .usage import Price
 from .work import Desk
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from .contract import Middleware, Next
-    from .staging import Stage
+    from .stage import Stage
 
 # Layers and providers may be shared by runners, so what is open is counted in one place.
 _LIFETIMES = Lifetimes()

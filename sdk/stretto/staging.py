@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import stack as layers
 from .errors import ConfigError
-from .prompt import COMPOSERS, Composer
+from .prompt import COMPOSERS
 from .references import References
 from .settings import Settings
+from .stage import Path, Stage, deepest, every
 from .substitute import substitutes
 
 if TYPE_CHECKING:
     from .agent import Agent
-    from .call import Endpoint, Kind, Target
+    from .call import Kind, Target
     from .contract import Next
     from .ensemble import Ensemble
-    from .plan import Plan
     from .routing import Routing
     from .script import Script
 
 _NESTED = "max_ensemble_depth"
 MOST_NESTED = 50  # whatever `max_ensemble_depth` says: each level is a stack of coroutines
-
-Path = tuple[str, ...]  # names of ensembles, outermost first
 
 
 class Inherited(NamedTuple):
@@ -39,51 +37,6 @@ class Inherited(NamedTuple):
 
     settings: Settings
     routing: Routing
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Stage:
-    """An ensemble that is ready to be run.
-
-    Args:
-        ensemble: what is run.
-        agents: its own, or the instances of a fan-out.
-        plan: their phases.
-        settings: merged.
-        composer: of the ensemble.
-        fail_fast: the first failure ends it.
-        stacks: the layers of each agent.
-        pipelines: the same down to the boundary, of agents that make calls.
-        endpoints: of agents with a model.
-        targets: the models that may stand in, of agents that have some.
-        scripts: of agents that are scripts.
-        composites: names of the agents that run others.
-        routing: providers, addresses, keys, and the prices that count here.
-        inner: of agents that run an ensemble known before the run.
-        chosen: makes an ensemble ready that an agent has chosen by name, within the ensembles of a path.
-        environ: the environment that scripts get their variables from.
-        held: layers and providers that are opened with it, because nobody knew of them before.
-        height: how deep the ensembles within it are nested.
-    """
-
-    ensemble: Ensemble
-    agents: Sequence[Agent]
-    plan: Plan
-    settings: Settings
-    composer: Composer
-    fail_fast: bool
-    stacks: Mapping[str, layers.Stack]
-    pipelines: Mapping[str, Next]
-    endpoints: Mapping[str, Endpoint]
-    targets: Mapping[str, tuple[Target, ...]]
-    scripts: Mapping[str, Script]
-    composites: frozenset[str]
-    routing: Routing
-    inner: Mapping[str, Stage]
-    chosen: Callable[[str, str, Path], Awaitable[Stage]]
-    environ: Mapping[str, str]
-    held: Sequence[Any] = ()
-    height: int = 0
 
 
 @dataclass(slots=True, eq=False)
@@ -127,7 +80,7 @@ class Staging:
         here = Inherited(settings, self._prices(ensemble, self.routing if around is None else around.routing))
         key = (id(ensemble), id(base), settings, id(here.routing))
         known = self._staged.get(key)
-        self._check_depth((*path, *((ensemble.name,) if known is None else _deepest(known))))
+        self._check_depth((*path, *((ensemble.name,) if known is None else deepest(known))))
         if known is None:
             try:
                 known = self._staged[key] = self._made(ensemble, base, (*path, ensemble.name), here)
@@ -255,27 +208,6 @@ def inherited(own: Settings | None, outer: Settings | None) -> Settings | None:
     passed = {name: getattr(outer, name) for name in outer.given if name not in clocks}
     rest = Settings(**passed)
     return rest if own is None else own.over(rest)
-
-
-def every(stage: Stage) -> list[Stage]:
-    """Give a stage and all within it, each once."""
-    found = {id(stage): stage}
-    left = [stage]
-    while left:
-        for one in left.pop().inner.values():
-            if id(one) not in found:
-                found[id(one)] = one
-                left.append(one)
-    return list(found.values())
-
-
-def _deepest(stage: Stage) -> Path:
-    """Give the names of a stage and of what is nested deepest within it."""
-    path = [stage.ensemble.name]
-    while stage.inner:
-        stage = max(stage.inner.values(), key=lambda inner: inner.height)
-        path.append(stage.ensemble.name)
-    return tuple(path)
 
 
 def _children(ensemble: Ensemble) -> list[tuple[Agent, Ensemble | str]]:

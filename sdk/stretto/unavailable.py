@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from .errors import CallError
 
@@ -23,9 +23,3 @@ class Unavailable:
 
     async def __call__(self, inputs: Inputs) -> NoReturn:
         raise CallError(self.reason)
-
-    def in_place_of(self, given: dict[str, Any], *keys: str) -> None:
-        """Make an agent's keywords those of one that fails."""
-        for key in keys:
-            given.pop(key, None)
-        given["function"] = self

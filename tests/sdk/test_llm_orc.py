@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from llm_orc_project import TOP, Project
 
+from llm_orc_project import TOP, Project
 from stretto import ConfigError, llm_orc, llm_orc_agents
 from stretto.file_keys import FILE_KEYS, TOP_KEYS
 
@@ -46,7 +46,8 @@ def test_stretto_s_own_keys_work_beside_them(project: Project) -> None:
     text = (
         "name: e\nmodel: simulated/echo\nschedule: ready\ncomposer: plain\nsettings: {run_timeout: 9}\n"
         "defaults: {timeout: 7, params: {seed: 1}}\nmiddleware: [{retry: {attempts: 5}}]\n"
-        "agents:\n  - {name: a, prompt: 'Say ${input}', temperature: 1}\n  - {name: b, model_profile: fast, stream: true}\n"
+        "agents:\n  - {name: a, prompt: 'Say ${input}', temperature: 1}\n"
+        "  - {name: b, model_profile: fast, stream: true}\n"
     )
     ensemble = project.load(text)
     first, second = ensemble.agents
@@ -121,7 +122,9 @@ def test_agents_that_are_no_list_are_refused(project: Project, agents: str) -> N
 
 
 def test_an_unknown_key_at_the_top_is_a_warning_and_a_near_miss_an_error(project: Project) -> None:
-    assert project.notes(project.load(f"{TOP}x-mine: 1\nnonsense: 1\n{ONE}")) == ["e.yaml:4: the key 'nonsense' is ignored"]
+    assert project.notes(project.load(f"{TOP}x-mine: 1\nnonsense: 1\n{ONE}")) == [
+        "e.yaml:4: the key 'nonsense' is ignored"
+    ]
     (error,) = project.said(text=f"{TOP}defaulttask: 1\n{ONE}")
     assert error == "e.yaml:3:1: 'defaulttask' is not a key of an ensemble (did you mean 'default_task'?)"
 
@@ -164,10 +167,20 @@ def test_llm_orc_s_words_in_defaults_go_to_the_agents_that_do_not_say_otherwise(
         top=TOP + "defaults: {model_profile: fast, temperature: 0.1, timeout_seconds: 9, system_prompt: S}\n",
     )
     a, b, c, d = ensemble.agents
-    assert (a.model, a.params and a.params["temperature"], a.timeout, a.system_prompt) == ("compatible/small", 0.1, 9, "S")
+    assert (a.model, a.params and a.params["temperature"], a.timeout, a.system_prompt) == (
+        "compatible/small",
+        0.1,
+        9,
+        "S",
+    )
     assert (b.model, b.base_url, b.params and b.params["temperature"]) == ("openai/gpt-5", None, 0.5)
     assert (c.kind, c.params, c.timeout) == ("script", None, 9)
     assert d.timeout == 3
+
+
+def test_defaults_may_hold_nothing_else(project: Project) -> None:
+    ensemble = project.agents("{name: a}", top=TOP + "defaults: {model: m, provider: ollama}\n")
+    assert ensemble.agents[0].model == "ollama_chat/m"
 
 
 def test_an_unknown_word_in_defaults_is_refused(project: Project) -> None:
@@ -193,8 +206,8 @@ def test_a_coordinator_is_the_last_agent_and_depends_on_all_others(project: Proj
         "e.yaml:3: coordinator is a retired key: it became the agent 'coordinator', which depends on all others; "
         "write it as the last of agents",
         "e.yaml:3: coordinator.'other' has no effect",
-        "e.yaml:3: agent 'coordinator': output_format has no effect: llm-orc never used it either: response_format asks "
-        "the model for JSON",
+        "e.yaml:3: agent 'coordinator': output_format has no effect: llm-orc never used it either: response_format "
+        "asks the model for JSON",
     ]
 
 
@@ -205,7 +218,9 @@ def test_a_coordinator_takes_a_name_that_is_free(project: Project) -> None:
     assert ensemble.agents[1].system_prompt == "Sum up."
 
 
-@pytest.mark.parametrize(("value", "why"), [("x", "is 'x'"), ("", "is nothing"), ("{synthesis_prompt: x}", "names no model")])
+@pytest.mark.parametrize(
+    ("value", "why"), [("x", "is 'x'"), ("", "is nothing"), ("{synthesis_prompt: x}", "names no model")]
+)
 def test_a_coordinator_that_says_too_little_has_no_effect(project: Project, value: str, why: str) -> None:
     ensemble = project.agents("{name: a, model_profile: fast}", top=f"{TOP}coordinator: {value}\n")
     assert len(ensemble.agents) == 1
@@ -225,7 +240,10 @@ def test_what_is_wrong_with_a_coordinator_is_said_where_it_stands(project: Proje
 
 @pytest.mark.parametrize(
     ("keys", "prompt"),
-    [("role: critic", "Your role: critic"), ("role: critic, system_prompt: Be brief.", "Your role: critic\n\nBe brief.")],
+    [
+        ("role: critic", "Your role: critic"),
+        ("role: critic, system_prompt: Be brief.", "Your role: critic\n\nBe brief."),
+    ],
 )
 def test_a_role_goes_before_the_system_prompt(project: Project, keys: str, prompt: str) -> None:
     ensemble = project.agents(f"{{name: a, model_profile: fast, {keys}}}")
@@ -236,16 +254,33 @@ def test_a_role_goes_before_the_system_prompt(project: Project, keys: str, promp
 
 def test_other_retired_keys_become_what_they_meant(project: Project) -> None:
     ensemble = project.agents(
-        "{name: a, model_profile: fast, type: llm, ollama_format: json, message_protocol: x, synthesis_timeout_seconds: 4}",
+        "{name: a, model_profile: fast, type: llm, ollama_format: json, message_protocol: x, "
+        "synthesis_timeout_seconds: 4}",
         "{name: b, type: script, script: 'true'}",
-        "{name: c, model_profile: fast, type: odd, role: }",
+        "{name: c, model_profile: fast, type: odd, role: [x]}",
     )
     first = ensemble.agents[0]
     assert (first.timeout, dict(first.params or {})) == (4, {"response_format": {"type": "json_object"}})
     assert ensemble.agents[1].kind == "script"
     notes = project.notes(ensemble)
-    assert [note.partition(": agent")[0] for note in notes] == ["e.yaml:4"] * 4 + ["e.yaml:5", "e.yaml:6"]
+    assert [note.partition(": agent")[0] for note in notes] == ["e.yaml:4"] * 4 + ["e.yaml:5", "e.yaml:6", "e.yaml:6"]
     assert all("is a retired key" in note for note in notes)
+
+
+def test_a_role_beside_a_system_prompt_that_is_none_is_left_to_its_error(project: Project) -> None:
+    (error,) = project.said("{name: a, model_profile: fast, role: x, system_prompt: 5}")
+    assert error.endswith("system_prompt must be a text, got 5: quote it")
+
+
+def test_a_coordinator_alone_depends_on_nobody(project: Project) -> None:
+    (agent,) = project.load(f"{TOP}coordinator: {{model_profile: fast}}\nagents: []\n").agents
+    assert (agent.name, agent.depends_on) == ("coordinator", ())
+
+
+def test_settings_of_the_tiers_that_have_no_effect_are_said(tmp_path: Path) -> None:
+    project = Project(tmp_path, "performance: {memory: {a: 1}}\n")
+    (note,) = project.notes(project.agents("{name: a, model: mock, provider: x}"))
+    assert note.startswith(".llm-orc/config.yaml:1: ")
 
 
 def test_what_says_the_same_in_today_s_words_wins_over_a_retired_key(project: Project) -> None:

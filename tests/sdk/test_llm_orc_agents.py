@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from llm_orc_project import TOP, Project
 
+from llm_orc_project import TOP, Project
+from stretto import Runner, llm_orc_agents
+from stretto.errors import InvalidOutput
 from stretto.picked import Picked
 
 FAST = "model_profile: fast"
@@ -40,7 +42,9 @@ def refused(project: Project, keys: str) -> str:
 # Time.
 
 
-@pytest.mark.parametrize(("value", "seconds"), [("30", 30), ('"30"', 30), ('" 30 "', 30), ("30.0", 30), ("1.5", 1.5), ("", None)])
+@pytest.mark.parametrize(
+    ("value", "seconds"), [("30", 30), ('"30"', 30), ('" 30 "', 30), ("30.0", 30), ("1.5", 1.5), ("", None)]
+)
 def test_timeout_seconds_is_the_timeout(project: Project, value: str, seconds: float | None) -> None:
     assert agent(project, f"{FAST}, timeout_seconds: {value}").timeout == seconds
 
@@ -117,12 +121,17 @@ def test_a_guard_of_llm_orc_means_the_same_here(project: Project, when: str, her
     assert noted(project, f"{FAST}, depends_on: [s], when: {quoted}") == []
 
 
-@pytest.mark.parametrize("when", ["${s.x} > 3", "not ${s.x}", "${s.x} && ${s.y}", "x${s.x}", '${s["x"]}', "${}", "${s.x} in y"])
+@pytest.mark.parametrize(
+    "when", ["${s.x} > 3", "not ${s.x}", "${s.x} && ${s.y}", "x${s.x}", '${s["x"]}', "${}", "${s.x} in y"]
+)
 def test_a_guard_that_llm_orc_does_not_read_always_holds(project: Project, when: str) -> None:
     keys = f"{FAST}, depends_on: [s], when: '{when}'"
     assert agent(project, keys).when is None
     (note,) = noted(project, keys)
-    assert note == f"when: {when!r} is no condition that llm-orc reads, so it always holds: write ${{agent.field}} == value"
+    assert (
+        note
+        == f"when: {when!r} is no condition that llm-orc reads, so it always holds: write ${{agent.field}} == value"
+    )
     (error,) = project.said(text=f"stretto: 1\n{TOP}agents:\n  - {{name: s, {FAST}}}\n  - {{name: a, {keys}}}\n")
     assert error.startswith("e.yaml:6:")
 
@@ -158,9 +167,7 @@ def test_agents_that_wait_for_each_other_through_guards_are_refused(project: Pro
         f"{{name: a, {FAST}, when: '${{b.x}}'}}", f"{{name: b, {FAST}, when: '${{a.x}}'}}", f"{{name: c, {FAST}}}"
     )
     assert "these agents wait for each other: a -> b -> a" in error
-    (error,) = project.said(
-        f"{{name: a, dispatch: '${{b.x}}'}}", f"{{name: b, {FAST}, depends_on: [a]}}"
-    )
+    (error,) = project.said("{name: a, dispatch: '${b.x}'}", f"{{name: b, {FAST}, depends_on: [a]}}")
     assert "these agents wait for each other" in error
 
 
@@ -229,7 +236,9 @@ def test_an_input_key_shows_a_model_one_field_of_the_first_dependency(project: P
     assert agent(project, keys, top=f"{TOP}composer: plain\n").prompt == Picked("s", "a.b", "plain")
 
 
-@pytest.mark.parametrize("kind", ["ensemble: child", "dispatch: child", "script: 'true'", "loop: {body: child, max_iterations: 1}"])
+@pytest.mark.parametrize(
+    "kind", ["ensemble: child", "dispatch: child", "script: 'true'", "loop: {body: child, max_iterations: 1}"]
+)
 def test_an_input_key_is_the_input_of_other_agents(project: Project, kind: str) -> None:
     made = agent(project, f"{kind}, depends_on: [s], input_key: k, input_scope: dependencies", files=CHILD)
     assert made.prompt == "${s.k}"
@@ -237,7 +246,10 @@ def test_an_input_key_is_the_input_of_other_agents(project: Project, kind: str) 
 
 def test_the_input_scope_leaves_the_input_out(project: Project) -> None:
     assert agent(project, f"{FAST}, depends_on: [s], input_scope: dependencies").prompt == "${dependencies}"
-    assert agent(project, "dispatch: child, depends_on: [s], input_scope: dependencies", files=CHILD).prompt == "${dependencies}"
+    assert (
+        agent(project, "dispatch: child, depends_on: [s], input_scope: dependencies", files=CHILD).prompt
+        == "${dependencies}"
+    )
 
 
 @pytest.mark.parametrize(
@@ -259,7 +271,9 @@ def test_the_input_scope_changes_nothing_for_a_script(project: Project) -> None:
     assert noted(project, keys)[0].startswith("input_scope has no effect on a script")
 
 
-@pytest.mark.parametrize("keys", ["input_key: ''", "input_key: ", "input_scope: ", "fan_out: false", "fan_out: no", "fan_out: 0"])
+@pytest.mark.parametrize(
+    "keys", ["input_key: ''", "input_key: ", "input_scope: ", "fan_out: false", "fan_out: no", "fan_out: 0"]
+)
 def test_what_is_switched_off_is_as_left_out(project: Project, keys: str) -> None:
     made = agent(project, f"{FAST}, depends_on: [s], {keys}")
     assert (made.prompt, made.fan_out) == (None, None)
@@ -298,7 +312,9 @@ def test_stretto_s_own_fan_out_is_kept(project: Project) -> None:
 
 @pytest.mark.parametrize("name", ["input", "dependencies", "a{b"])
 def test_an_agent_that_no_mark_can_name_is_to_be_renamed(project: Project, name: str) -> None:
-    (error,) = project.said(f"{{name: '{name}', {FAST}}}", f"{{name: a, {FAST}, depends_on: ['{name}'], fan_out: true}}")
+    (error,) = project.said(
+        f"{{name: '{name}', {FAST}}}", f"{{name: a, {FAST}, depends_on: ['{name}'], fan_out: true}}"
+    )
     assert error.endswith(f"agent 'a': no mark can name the agent {name!r}, or that field of it: rename it")
     (error,) = project.said(
         f"{{name: '{name}', {FAST}}}", f"{{name: a, dispatch: x, depends_on: ['{name}'], input_key: k}}", files=CHILD
@@ -306,11 +322,45 @@ def test_an_agent_that_no_mark_can_name_is_to_be_renamed(project: Project, name:
     assert "rename it" in error
 
 
+async def test_what_an_input_key_shows(project: Project) -> None:
+    json = '{"k": "v", "a.b": [1], "none": null}'
+    ensemble = project.agents(
+        "{name: s, model: simulated/echo}",
+        "{name: other, model: simulated/echo, prompt: other}",
+        "{name: text, model: simulated/echo, depends_on: [s, other], input_key: k, input_scope: dependencies}",
+        "{name: data, model: simulated/echo, depends_on: [s], input_key: a.b, input_scope: dependencies}",
+        "{name: empty, model: simulated/echo, depends_on: [s], input_key: none, input_scope: dependencies}",
+        "{name: all, model: simulated/echo, depends_on: [s], input_key: k}",
+        "{name: missing, model: simulated/echo, depends_on: [s], input_key: x}",
+    )
+    async with Runner() as runner:
+        run = await runner.run(ensemble, json)
+    assert run["text"].output == "Agent s:\nv\n\nAgent other:\nother"
+    assert run["data"].output == "Agent s:\n[1]"
+    assert run["empty"].output == "Agent s:\nnull"
+    assert f"Original Input:\n{json}\n" in run["all"].output
+    assert "Agent s:\nv\n" in run["all"].output
+    assert (run["missing"].status, run["missing"].attempts) == ("failed", ())
+    assert isinstance(run["missing"].error, InvalidOutput)
+
+
+async def test_an_input_key_of_a_dependency_without_result_shows_why(project: Project) -> None:
+    ensemble = project.agents(
+        "{name: bad, model: simulated/fail-400}",
+        "{name: good, model: simulated/echo}",
+        "{name: a, model: simulated/echo, depends_on: [bad, good], input_key: k, input_scope: dependencies}",
+    )
+    async with Runner() as runner:
+        run = await runner.run(ensemble, "hello")
+    assert run["a"].output.startswith("Agent bad (failed): ")
+
+
 # System prompts.
 
 
 def test_a_system_prompt_keeps_what_is_no_mark_of_an_agent(project: Project) -> None:
-    keys = f"{FAST}, depends_on: [s], system_prompt: 'Use ${{HOME}}, ${{{{ matrix.os }}}} and ${{}} for ${{s.x}} of ${{input}}'"
+    prompt = "Use ${HOME}, ${{ matrix.os }} and ${} for ${s.x} of ${input}"
+    keys = f"{FAST}, depends_on: [s], system_prompt: '{prompt}'"
     assert agent(project, keys).system_prompt == "Use $${HOME}, $${{ matrix.os }} and $${} for ${s.x} of ${input}"
     assert noted(project, keys) == ["a ${...} in system_prompt names nothing that it could show: it stays as it is"]
     errors = project.said(text=f"stretto: 1\n{TOP}agents:\n  - {{name: s, {FAST}}}\n  - {{name: a, {keys}}}\n")
@@ -327,6 +377,25 @@ def test_a_mark_of_an_indirect_dependency_is_one(project: Project) -> None:
     assert ensemble.agents[2].system_prompt == "As ${one} says, not $${four}"
 
 
+def test_in_a_file_with_too_many_dependencies_to_walk_along_a_mark_may_be_refused(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(llm_orc_agents, "MOST_WALKED", -1)
+    assert agent(project, f"{FAST}, depends_on: [s], system_prompt: 'Of ${{s}}, not ${{x}}'").system_prompt == (
+        "Of ${s}, not $${x}"
+    )
+    assert "needs 's' in depends_on" in refused(project, f"{FAST}, system_prompt: 'Of ${{s}}'")
+
+
+def test_a_dependency_on_two_ways_is_walked_along_once(project: Project) -> None:
+    ensemble = project.agents(
+        f"{{name: one, {FAST}}}",
+        f"{{name: two, {FAST}, depends_on: [one]}}",
+        f"{{name: three, {FAST}, depends_on: [one, two], system_prompt: 'Of ${{one}}'}}",
+    )
+    assert ensemble.agents[2].system_prompt == "Of ${one}"
+
+
 def test_a_system_prompt_may_be_empty(project: Project) -> None:
     assert agent(project, f"{FAST}, system_prompt: ''").system_prompt == ""
 
@@ -341,7 +410,9 @@ def test_a_system_prompt_may_be_empty(project: Project) -> None:
         *("fallback_model_profile: fast", "output_format: json", "provider: ollama"),
     ],
 )
-@pytest.mark.parametrize("kind", ["script: 'true'", "ensemble: child", "dispatch: child", "loop: {body: child, max_iterations: 1}"])
+@pytest.mark.parametrize(
+    "kind", ["script: 'true'", "ensemble: child", "dispatch: child", "loop: {body: child, max_iterations: 1}"]
+)
 def test_a_key_of_models_is_refused_elsewhere(project: Project, kind: str, key: str) -> None:
     project.write(CHILD)
     message = refused(project, f"{kind}, {key}")
@@ -362,7 +433,9 @@ def test_a_system_prompt_elsewhere_has_no_effect(project: Project, kind: str) ->
     assert note == f"system_prompt has no effect on an agent with {kind.partition(':')[0]}"
 
 
-@pytest.mark.parametrize("kinds", ["script: x, ensemble: y", "dispatch: x, ensemble: y", "loop: {body: x, max_iterations: 1}, script: y"])
+@pytest.mark.parametrize(
+    "kinds", ["script: x, ensemble: y", "dispatch: x, ensemble: y", "loop: {body: x, max_iterations: 1}, script: y"]
+)
 def test_two_kinds_of_work_are_refused(project: Project, kinds: str) -> None:
     assert refused(project, kinds).startswith("an agent has exactly one kind of work: ")
 

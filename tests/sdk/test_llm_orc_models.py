@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from llm_orc_project import TOP, Project
 from loopback import Answer, Loopback
-
 from stretto import Agent, Runner
 from stretto.errors import CallError
 from stretto.substitute import substitutes
@@ -119,7 +119,10 @@ def test_another_provider_is_as_a_profile_that_nothing_defines(project: Project,
         ("provider: ollama", "provider needs model beside it"),
         ("model_profile: 5", "model_profile must be a text, got 5: quote it"),
         ("model: m, provider: [x]", "provider must be a text, got a list"),
-        ("model_profile: fast, fallback_model_profile: no", "fallback_model_profile must be a text, got False: quote it"),
+        (
+            "model_profile: fast, fallback_model_profile: no",
+            "fallback_model_profile must be a text, got False: quote it",
+        ),
         ("model: m", "'m' names no provider: write provider/model, or give the base_url of its server"),
     ],
 )
@@ -153,8 +156,9 @@ def test_a_profile_gives_all_that_the_agent_does_not(project: Project) -> None:
 
 def test_what_the_agent_says_wins_over_its_profile(project: Project) -> None:
     agent = project.agent(
-        "{name: a, model_profile: full, system_prompt: '', timeout_seconds: 3, temperature: 0.1, base_url: 'http://own/v1', "
-        "options: {temperature: 0.7, max_tokens: 5, seed: 9, mine: {b: 2}, other: 1}, params: {top_p: 1, extra_body: {other: 2}}}"
+        "{name: a, model_profile: full, system_prompt: '', timeout_seconds: 3, temperature: 0.1, "
+        "base_url: 'http://own/v1', options: {temperature: 0.7, max_tokens: 5, seed: 9, mine: {b: 2}, other: 1}, "
+        "params: {top_p: 1, extra_body: {other: 2}}}"
     )
     assert (agent.model, agent.base_url, agent.api_key_env) == ("compatible/big", "http://own/v1", None)
     assert (agent.system_prompt, agent.timeout) == ("", 3)
@@ -181,9 +185,24 @@ def test_what_is_wrong_with_a_profile_is_said_in_its_own_file_when_it_is_used(pr
 def test_an_address_of_a_profile_is_refused_in_its_own_file(tmp_path: Path) -> None:
     project = Project(tmp_path, "model_profiles:\n  p: {model: m, provider: llama-server, base_url: ftp://x}\n")
     (error,) = project.said("{name: a, model_profile: p}")
-    assert error == (
-        ".llm-orc/config.yaml:2:41: agent 'a': base_url must be an http(s) address, got 'ftp://x'"
-    )
+    assert error == (".llm-orc/config.yaml:2:41: agent 'a': base_url must be an http(s) address, got 'ftp://x'")
+
+
+def test_an_address_of_a_substitute_is_refused_where_it_is_named(tmp_path: Path) -> None:
+    project = Project(tmp_path, "model_profiles:\n  p: {model: m, provider: llama-server, base_url: ftp://x}\n")
+    (error,) = project.said("{name: a, model: openai/x, fallback_model_profile: p}")
+    assert error.startswith("e.yaml:4:32: agent 'a': fallback_model_profile: base_url must be an http(s) address")
+
+
+def test_files_of_profiles_that_are_broken_count_when_nothing_defines_the_profile(project: Project) -> None:
+    files = {".llm-orc/profiles/broken.yaml": "name: [\n", ".llm-orc/profiles/other.yml": "name: x\n"}
+    ensemble = project.agents("{name: a, model_profile: fast}", files=files)
+    first, second = project.notes(ensemble)
+    assert first.startswith(".llm-orc/profiles/broken.yaml:2:1: this is not YAML")
+    assert second.startswith(".llm-orc/profiles/other.yml: is not read")
+    assert project.notes(project.agents("{name: a, model: openai/x}", files=files)) == []
+    (error,) = project.said("{name: a, model_profile: x}", files=files)
+    assert error.startswith(".llm-orc/profiles/broken.yaml:2:1: ")
 
 
 @pytest.mark.parametrize(
@@ -208,9 +227,14 @@ def test_a_profile_that_nothing_defines_lets_its_agent_fail_alone(project: Proje
 
 def test_an_agent_of_llm_orc_without_a_system_prompt_is_told_its_name(project: Project) -> None:
     assert project.agent("{name: a, model_profile: fast}").system_prompt == GENERATED
-    assert project.agent("{name: 'a${x}', model: m, provider: ollama}").system_prompt == GENERATED.replace("a.", "a$${x}.")
+    assert project.agent("{name: 'a${x}', model: m, provider: ollama}").system_prompt == GENERATED.replace(
+        "a.", "a$${x}."
+    )
     assert project.agent("{name: a, model: openai/x}").system_prompt is None
-    assert project.agent("{name: a, model_profile: fast}", top=f"{TOP}defaults: {{system_prompt: S}}\n").system_prompt == "S"
+    assert (
+        project.agent("{name: a, model_profile: fast}", top=f"{TOP}defaults: {{system_prompt: S}}\n").system_prompt
+        == "S"
+    )
     assert project.agent("{name: a, model_profile: fast}", top=f"stretto: 1\n{TOP}").system_prompt is None
 
 
@@ -267,7 +291,8 @@ def test_stretto_s_own_fallback_wins(project: Project) -> None:
         (
             "model_profile: ring-a",
             ["ollama_chat/b"],
-            ".llm-orc/config.yaml:16: fallback_model_profile of the profile 'ring-b' closes a circle: ring-a -> ring-b -> ring-a",
+            ".llm-orc/config.yaml:16: fallback_model_profile of the profile 'ring-b' closes a circle: "
+            "ring-a -> ring-b -> ring-a",
         ),
         (
             "model_profile: fast, fallback_model_profile: fast",
@@ -304,8 +329,16 @@ def test_a_chain_that_breaks_is_a_warning_and_in_strict_files_an_error(
 @pytest.mark.parametrize(
     ("keys", "note", "system"),
     [
-        ("model_profile: nobody, fallback_model_profile: fast", "no profile is named 'nobody': fast takes its place", GENERATED),
-        ("model_profile: half", "the profile 'half' cannot be used: it names no provider: fast takes its place", "Of the half."),
+        (
+            "model_profile: nobody, fallback_model_profile: fast",
+            "no profile is named 'nobody': fast takes its place",
+            GENERATED,
+        ),
+        (
+            "model_profile: half",
+            "the profile 'half' cannot be used: it names no provider: fast takes its place",
+            "Of the half.",
+        ),
         ("model: m, provider: odd, fallback_model_profile: fast", "its provider 'odd' is none of llm-orc's", GENERATED),
     ],
 )
@@ -314,7 +347,11 @@ def test_a_substitute_takes_the_place_of_a_model_that_cannot_be_used(
 ) -> None:
     ensemble = project.agents(f"{{name: a, {keys}}}")
     agent = ensemble.agents[0]
-    assert (agent.model, agent.base_url, agent.api_key_env) == ("compatible/small", "http://127.0.0.1:9/v1", "HERE_API_KEY")
+    assert (agent.model, agent.base_url, agent.api_key_env) == (
+        "compatible/small",
+        "http://127.0.0.1:9/v1",
+        "HERE_API_KEY",
+    )
     assert (agent.function, agent.fallback, agent.system_prompt) == (None, None, system)
     assert note in project.notes(ensemble)[0]
     assert project.notes(ensemble)[0].endswith(": fast takes its place")
@@ -333,15 +370,26 @@ def test_a_substitute_takes_the_place_of_a_model_that_cannot_be_used(
         ("response_format: json", {"response_format": {"type": "json_object"}}),
         (
             "response_format: {type: object}",
-            {"response_format": {"type": "json_schema", "json_schema": {"name": "response", "schema": {"type": "object"}}}},
+            {
+                "response_format": {
+                    "type": "json_schema",
+                    "json_schema": {"name": "response", "schema": {"type": "object"}},
+                }
+            },
         ),
         ("response_format: {type: json_object}", {"response_format": {"type": "json_object"}}),
         (
             "response_format: {type: json_schema, json_schema: {name: n}}",
             {"response_format": {"type": "json_schema", "json_schema": {"name": "n"}}},
         ),
-        ("options: {seed: 1, own: {a: [1]}, extra_body: {b: 2}}", {"seed": 1, "extra_body": {"own": {"a": [1]}, "b": 2}}),
-        ("response_format: json, options: {response_format: {type: text}}", {"response_format": {"type": "json_object"}}),
+        (
+            "options: {seed: 1, own: {a: [1]}, extra_body: {b: 2}}",
+            {"seed": 1, "extra_body": {"own": {"a": [1]}, "b": 2}},
+        ),
+        (
+            "response_format: json, options: {response_format: {type: text}}",
+            {"response_format": {"type": "json_object"}},
+        ),
         ("temperature: , max_tokens: , options: , response_format: ", {}),
         ("options: {}", {}),
     ],
@@ -409,12 +457,14 @@ async def test_a_file_of_llm_orc_asks_what_llm_orc_would_ask(tmp_path: Path) -> 
         project = Project(
             tmp_path,
             f"""model_profiles:
-  bad: {{model: bad, provider: openai-compatible/x, base_url: "{server.url}", options: {{seed: 3, mine: 1}}, system_prompt: S,
-    fallback_model_profile: good}}
+  bad: {{model: bad, provider: openai-compatible/x, base_url: "{server.url}", options: {{seed: 3, mine: 1}},
+    system_prompt: S, fallback_model_profile: good}}
   good: {{model: good, provider: llama-server, base_url: "{server.url}", options: {{seed: 7, think: false}}}}
 """,
         )
-        ensemble = project.agents("{name: a, model_profile: bad, temperature: 0.2, max_tokens: 9, response_format: json}")
+        ensemble = project.agents(
+            "{name: a, model_profile: bad, temperature: 0.2, max_tokens: 9, response_format: json}"
+        )
         server.answer(Answer(status=400), Answer("fine"))
         async with Runner() as runner:
             run = await runner.run(ensemble, "the input")

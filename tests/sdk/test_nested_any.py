@@ -51,7 +51,7 @@ class Garden:
             try:
                 await asyncio.sleep(seconds * 10)
             except asyncio.CancelledError:
-                await asyncio.sleep(0.03)
+                await asyncio.sleep(0.01)
                 raise
         await asyncio.sleep(seconds if kind != "hangs" else 1000)
         if kind == "fails":
@@ -148,7 +148,7 @@ async def grown(garden: Garden, schedule: str) -> tuple[Run, int]:
         max_concurrent_agents=places,
         cancel_grace=grace,
         default_timeout=dice.choice([2, 5, 60]),
-        max_ensemble_depth=12,
+        max_ensemble_depth=6,
         **({"enable_parallel_execution": False} if dice.random() < 0.1 else {}),
     )
 

@@ -122,3 +122,10 @@ def test_keys_and_layers_within_do_not_count() -> None:
 
     assert around(ensemble=leaf(api_key="k" * 8)) == around(ensemble=leaf())
     assert around(ensemble=leaf(middleware=[layer])) == around(ensemble=leaf())
+
+
+def test_an_ensemble_that_is_named_often_is_digested_once() -> None:
+    level = leaf()
+    for number in range(40):
+        level = child(*(Agent(f"a{n}", ensemble=level) for n in range(10)), name=f"level {number}")
+    assert len(level.digest) == 64

@@ -387,7 +387,7 @@ def test_a_place_is_given_back_by_what_is_abandoned() -> None:
     later = child(Agent("d", ensemble=child(Agent("e", function=says("late", 1)))))
     run = a_run(clings, Agent("b", ensemble=later), max_concurrent_agents=1)
     assert trees(run) == {"c": ("timed_out", {"a": "timed_out"}), "b": ("ok", {"d": ("ok", {"e": "ok"})})}
-    assert run["b"].timings.queue == pytest.approx(2.8)
+    assert run["b"].timings.queue == pytest.approx(2.9)
 
 
 def test_a_stubborn_one_says_nothing_after_the_end() -> None:

@@ -12,7 +12,8 @@ from stretto import Agent, Call, Ensemble, Next, Reply, Runner, Settings
 from stretto.errors import ConfigError
 from stretto.loop import Loop
 from stretto.routing import Routing
-from stretto.staging import MOST_NESTED, Stage, Staging, every, inherited
+from stretto.stage import Stage, every
+from stretto.staging import MOST_NESTED, Staging, inherited
 from stretto.usage import Price
 from watched import an_ensemble, virtually
 
