@@ -13,9 +13,38 @@ if TYPE_CHECKING:
     from .stage import Stage
 
 
+MOST_DESCRIBED = 10_000  # agents, those of an ensemble counted wherever it is named
+
+
 def describe(stage: Stage, routing: Routing) -> dict[str, Any]:
-    """Give name, schedule, phases and agents of a stage; what runs within an agent stands under its `ensemble`."""
-    return _described(stage, routing, {})
+    """Give name, schedule, phases and agents of a stage; what runs within an agent stands under its `ensemble`.
+
+    Where that would be too much (two names on each of fifty levels), the agents of an ensemble stand only at its first.
+    """
+    known: dict[int, dict[str, Any]] = {}
+    described = _described(stage, routing, known)
+    if _size(described, {}) > MOST_DESCRIBED:
+        _shorten(described, set())
+    return described
+
+
+def _size(described: dict[str, Any], known: dict[int, int]) -> int:
+    if id(described) not in known:
+        inner = [agent["ensemble"] for agent in described["agents"] if agent["ensemble"] is not None]
+        known[id(described)] = len(described["agents"]) + sum(_size(one, known) for one in inner)
+    return known[id(described)]
+
+
+def _shorten(described: dict[str, Any], seen: set[int]) -> None:
+    for agent in described["agents"]:
+        inner = agent["ensemble"]
+        if inner is None:
+            continue
+        if id(inner) in seen:
+            agent["ensemble"] = {**inner, "agents": []}
+        else:
+            seen.add(id(inner))
+            _shorten(inner, seen)
 
 
 def _described(stage: Stage, routing: Routing, known: dict[int, dict[str, Any]]) -> dict[str, Any]:

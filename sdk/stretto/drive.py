@@ -6,20 +6,19 @@ import asyncio
 import logging
 import math
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from .attempt import Record
 from .chronicle import Chronicle
 from .clock import now
-from .errors import ConfigError, DeadlineExceeded
-from .inner_log import InnerLog
+from .errors import DeadlineExceeded
 from .inputs import as_text
-from .lifetimes import bounded
+from .lifetimes import bounded, prepare
 from .nested import perform
 from .outcome import Outcome
 from .phase import Start, fail_started, one_by_one, together
+from .plan import Readiness
 from .prompt import compose
 from .supervisor import Stop, Supervisor
 from .verdict import judge
@@ -27,6 +26,7 @@ from .work import Desk, work
 
 if TYPE_CHECKING:
     from .agent import Agent
+    from .around import Around
     from .inputs import Inputs, Item
     from .lifetimes import Lifetimes
     from .stage import Stage
@@ -41,29 +41,6 @@ CLOSING = 10.0
 WITHIN = 0.9
 
 RunPhase = Callable[[Sequence[Supervisor], Start], Awaitable[None]]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Around:
-    """What a run within an agent has from the run around it.
-
-    Args:
-        supervisor: of the agent.
-        places: of the whole run.
-        deadline: loop time; None: no bound.
-        outcomes: that the instances of a fan-out see; {} for an ensemble, which sees its input and its own only.
-        items: of the instances of a fan-out, by name.
-        path: names of the ensembles that it runs within.
-        parallel: False when one agent at a time is at work there: then it is so here.
-    """
-
-    supervisor: Supervisor
-    places: asyncio.Semaphore | None
-    deadline: float | None
-    outcomes: Mapping[str, Outcome]
-    items: Mapping[str, Item]
-    path: tuple[str, ...]
-    parallel: bool
 
 
 class Drive:
@@ -112,14 +89,14 @@ class Drive:
         self._lifetimes = lifetimes
         self._held = held
         self._supervisors: dict[str, Supervisor] = {}
-        self._places: asyncio.Semaphore | None = None
+        self.places: asyncio.Semaphore | None = None
         self._around = around
-        self._parallel = stage.settings.enable_parallel_execution
+        self.parallel = stage.settings.enable_parallel_execution
         self.path: tuple[str, ...] = (stage.ensemble.name,)
         if around is not None:
-            self.deadline, self._places, self.items = around.deadline, around.places, around.items
+            self.deadline, self.places, self.items = around.deadline, around.places, around.items
             self._grace = around.supervisor.grace * WITHIN
-            self._parallel &= around.parallel
+            self.parallel &= around.parallel
             self.path = around.path if around.items else (*around.path, *self.path)
             if around.items:  # instances do not see each other
                 self.visible = around.outcomes
@@ -139,7 +116,7 @@ class Drive:
         try:
             if self.stopped is not None:
                 raise asyncio.CancelledError
-            if self._held and await bounded(self._open(held), math.inf, self._grace, cancel=True):
+            if self._held and await bounded(self._opened(held), math.inf, self._grace, cancel=True):
                 raise asyncio.CancelledError
             timer = self._start_clock()
             self._under_way = True
@@ -168,26 +145,14 @@ class Drive:
         around = self._around.supervisor
         return around.stopped or Stop("cancelled", f"the task of {around.agent.name} was cancelled")
 
-    async def _open(self, held: list[Any]) -> None:
-        """Open what the run uses, and let its providers prepare."""
+    async def _opened(self, held: list[Any]) -> None:
         held += await self._lifetimes.open(self._held)
-        preparing = [asyncio.ensure_future(thing.prepare()) for thing in self._held if hasattr(thing, "prepare")]
-        try:
-            if preparing:
-                await asyncio.wait(preparing)
-        finally:
-            for task in preparing:
-                task.cancel()
-        for error in (task.exception() for task in preparing if not task.cancelled()):
-            if isinstance(error, ConfigError):
-                raise error
-            if error is not None:  # its agents will say so: the others lose nothing by it
-                _log.warning("preparing a provider failed: %s: %s", type(error).__name__, self._clean(str(error)))
+        await prepare(self._held, self._clean)
 
     def _start_clock(self) -> asyncio.TimerHandle | None:
         self.chronicle.run_started()
-        if self._around is None and self.settings.max_concurrent_agents and self._parallel:
-            self._places = asyncio.Semaphore(self.settings.max_concurrent_agents)
+        if self._around is None and self.settings.max_concurrent_agents and self.parallel:
+            self.places = asyncio.Semaphore(self.settings.max_concurrent_agents)
         seconds = self.settings.run_timeout
         if seconds is None:
             return None
@@ -198,11 +163,11 @@ class Drive:
         return asyncio.get_running_loop().call_at(ends, self._out_of_time, "run", seconds, None)
 
     async def _schedule(self) -> None:
-        if self._parallel and self.ensemble.schedule == "ready" and len(self.plan.phases) > 1:
+        if self.parallel and self.ensemble.schedule == "ready" and len(self.plan.phases) > 1:
             await self._ready()
             return
         for number, phase in enumerate(self.plan.phases):
-            await self._phase(number, phase, together if self._parallel else one_by_one)
+            await self._phase(number, phase, together if self.parallel else one_by_one)
 
     async def _phase(self, number: int, names: Sequence[str], run: RunPhase) -> None:
         supervisors = self._supervise(names)
@@ -228,25 +193,15 @@ class Drive:
                 await one_by_one(self._supervise(left), self._launch)
 
     async def _when_ready(self) -> None:
-        left = {name: len(before) for name, before in self.plan.dependencies.items()}
-        after: dict[str, list[str]] = {name: [] for name in left}
-        for name, before in self.plan.dependencies.items():
-            for dependency in before:
-                after[dependency].append(name)
-        ready: list[str] = [name for name, count in left.items() if not count]
-        counted = 0
+        readiness, counted = Readiness(self.plan.dependencies), 0
+        ready = readiness.first()
         while True:
             for supervisor in self._supervise(ready):
                 self._launch(supervisor)
             ended = self._ended_names[counted:]
-            ready = []
             counted += len(ended)
-            for name in ended:
-                for dependant in after[name]:
-                    left[dependant] -= 1
-                    if not left[dependant]:
-                        ready.append(dependant)
-            if counted == len(left):
+            ready = readiness.after(ended)
+            if counted == len(self._agents):
                 return
             if not ready:
                 self._changed.clear()
@@ -302,9 +257,9 @@ class Drive:
 
     def _placed(self, supervisor: Supervisor) -> Coroutine[Any, Any, Outcome]:
         """Take a place in the run, then work; an agent that runs others holds none, else they might wait for it."""
-        if self._places is None or supervisor.agent.name in self.stage.composites:
+        if self.places is None or supervisor.agent.name in self.stage.composites:
             return self._at_work(supervisor)  # no coroutine in between: thousands are in flight
-        return self._in_turn(supervisor, self._places)
+        return self._in_turn(supervisor, self.places)
 
     async def _in_turn(self, supervisor: Supervisor, places: asyncio.Semaphore) -> Outcome:
         if places.locked():
@@ -335,44 +290,10 @@ class Drive:
         deadlines = [time for time in (self.deadline, self._phase_deadline) if time is not None]
         return min(deadlines, default=None)
 
-    def within(
-        self, supervisor: Supervisor, stage: Stage, input: Any, *, items: Mapping[str, Item] | None = None
-    ) -> Drive:
-        """Make the run of what an agent runs within itself; whoever stops the agent stops that.
-
-        Args:
-            supervisor: of the agent.
-            stage: what is run.
-            input: of its agents.
-            items: of the instances of a fan-out, which see what the agent sees.
-        """
-        log = InnerLog(self.desk.log, supervisor)
-        desk = replace(
-            self.desk,
-            ensemble=stage.ensemble.name,
-            services=stage.routing,
-            composer=stage.composer,
-            input=input,
-            log=log,
-            stream=self.desk.stream if supervisor.agent.stream is None else supervisor.agent.stream,
-        )
-        clock = supervisor.clock.ends
-        deadlines = [time for time in (self.nearest_deadline(), clock) if time is not None]
-        around = Around(
-            supervisor,
-            self._places,
-            min(deadlines, default=None),
-            outcomes={} if items is None else dict(self.visible),
-            items=items or {},
-            path=self.path,
-            parallel=self._parallel,
-        )
+    def again(self, stage: Stage, desk: Desk, input: Any, around: Around) -> Drive:
+        """Make the drive of a run within an agent of this one."""
         inputs = {agent.name: input for agent in stage.agents}
-        made = Drive(stage, desk, inputs=inputs, lifetimes=self._lifetimes, held=stage.held, around=around)
-        log.only = None if items is not None or supervisor.agent.loop is not None else made.last
-        made.chronicle.flat = items is not None
-        supervisor.runs(made.in_order, made.stop, made.conclude)
-        return made
+        return Drive(stage, desk, inputs=inputs, lifetimes=self._lifetimes, held=stage.held, around=around)
 
     @property
     def terminals(self) -> list[str]:

@@ -117,12 +117,6 @@ class Ensemble:
         return (*self.notes, *filter(None, map(_blind, self.agents)))
 
     @property
-    def children(self) -> tuple[Ensemble, ...]:
-        """The ensembles that its agents run, as far as they are known here and not only by name."""
-        bodies = (agent.loop.body if isinstance(agent.loop, Loop) else agent.ensemble for agent in self.agents)
-        return tuple(body for body in bodies if isinstance(body, Ensemble))
-
-    @property
     def digest(self) -> str:
         """SHA-256 of what the ensemble asks for, hexadecimal: equal for equal ensembles, on every machine."""
         return _digest(self, {})
@@ -216,13 +210,15 @@ def _blind(agent: Agent) -> str | None:
 def _digest(ensemble: Ensemble, known: dict[int, str]) -> str:
     """Make each digest once, however often an ensemble is named within: that doubles with each level."""
     if id(ensemble) not in known:
-        shape = {
+        shape: dict[str, Any] = {
             "name": ensemble.name,
             "schedule": ensemble.schedule,
             "on_failure": ensemble.on_failure,
             "composer": ensemble.composer if isinstance(ensemble.composer, str) else _code_name(ensemble.composer),
             "agents": [_shape(agent, known) for agent in ensemble.agents],
         }
+        if ensemble.strictness == "compat":  # its guards and scripts work in another way
+            shape["strictness"] = ensemble.strictness
         text = json.dumps(shape, sort_keys=True, ensure_ascii=False, default=str)
         known[id(ensemble)] = hashlib.sha256(text.encode()).hexdigest()
     return known[id(ensemble)]

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from . import telemetry
+from .around import Around
+from .inner_log import InnerLog
 from .outcome import Inner, Outcome, Status
 
 if TYPE_CHECKING:
@@ -47,7 +50,7 @@ async def run_within(
     """
     if given is None and items is None:
         given = stage.ensemble.default_input
-    made = drive.within(supervisor, stage, given, items=items)
+    made = _made(drive, supervisor, stage, given, items)
     if children is not None:
         supervisor.children = partial(children, made)
     if kind is not None:
@@ -72,6 +75,35 @@ async def run_within(
         raise asyncio.CancelledError
     if made.crash is not None:
         raise made.crash
+    return made
+
+
+def _made(drive: Drive, supervisor: Supervisor, stage: Stage, given: Any, items: Mapping[str, Item] | None) -> Drive:
+    """Make the run of what an agent runs within itself; whoever stops the agent stops that."""
+    log, stream = InnerLog(drive.desk.log, supervisor), supervisor.agent.stream
+    desk = replace(
+        drive.desk,
+        ensemble=stage.ensemble.name,
+        services=stage.routing,
+        composer=stage.composer,
+        input=given,
+        log=log,
+        stream=drive.desk.stream if stream is None else stream,
+    )
+    deadlines = [time for time in (drive.nearest_deadline(), supervisor.clock.ends) if time is not None]
+    around = Around(
+        supervisor,
+        drive.places,
+        min(deadlines, default=None),
+        outcomes={} if items is None else dict(drive.visible),
+        items=items or {},
+        path=drive.path,
+        parallel=drive.parallel,
+    )
+    made = drive.again(stage, desk, given, around)
+    log.only = None if items is not None or supervisor.agent.loop is not None else made.last
+    made.chronicle.flat = items is not None
+    supervisor.runs(made.in_order, made.stop, made.conclude)
     return made
 
 

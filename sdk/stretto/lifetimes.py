@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from contextlib import AsyncExitStack
 from typing import Any
 
+from .errors import ConfigError
 from .per_loop import PerLoop
 
 _log = logging.getLogger("stretto")
@@ -99,6 +100,30 @@ class Lifetimes:
         known = self._opened.get()
         if not opened.users and known.get(id(thing), (None,))[0] is opened:  # not what came after it
             del known[id(thing)]
+
+
+async def prepare(things: Iterable[Any], clean: Callable[[str], str]) -> None:
+    """Await the `prepare()` of those that have one, all at once.
+
+    Args:
+        things: layers and providers.
+        clean: takes keys out of what is logged.
+
+    Raises:
+        ConfigError: of one of them. Another error is logged: its agents will say so, and the others lose nothing by it.
+    """
+    preparing = [asyncio.ensure_future(thing.prepare()) for thing in things if hasattr(thing, "prepare")]
+    try:
+        if preparing:
+            await asyncio.wait(preparing)
+    finally:
+        for task in preparing:
+            task.cancel()
+    for error in (task.exception() for task in preparing if not task.cancelled()):
+        if isinstance(error, ConfigError):
+            raise error
+        if error is not None:
+            _log.warning("preparing a provider failed: %s: %s", type(error).__name__, clean(str(error)))
 
 
 async def bounded(work: Coroutine[Any, Any, None], seconds: float, grace: float, *, cancel: bool) -> bool:

@@ -14,6 +14,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from .errors import ConfigError
+from .shapes import is_list
 
 INPUT = "input"
 DEPENDENCIES = "dependencies"
@@ -148,7 +149,7 @@ def pick(value: Any, path: Sequence[str]) -> Any:
         inside: Any = found
         if isinstance(found, Mapping) and field in found:
             found = inside[field]
-        elif isinstance(found, list) and field.isdecimal() and int(field) < len(inside):
+        elif is_list(found) and field.isdecimal() and int(field) < len(inside):
             found = inside[int(field)]
         else:
             raise MissingField(f"has no field {field!r}")

@@ -122,7 +122,8 @@ class Outcome:
         data["messages"] = [dict(message) for message in self.messages]
         data["children"] = [child.to_dict() for child in self.children]
         inner = self.inner
-        data["inner"] = None if inner is None else plain({f.name: getattr(inner, f.name) for f in fields(inner)})
+        shown = () if inner is None else (f.name for f in fields(inner) if f.name != "input")  # as prompts: a digest
+        data["inner"] = None if inner is None else plain({name: getattr(inner, name) for name in shown})
         return data
 
 

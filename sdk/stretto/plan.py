@@ -35,6 +35,37 @@ class Plan:
         return {name: number for number, phase in enumerate(self.phases) for name in phase}
 
 
+class Readiness:
+    """Tell which agents may start, as others end.
+
+    Args:
+        dependencies: for each agent the names that it waits for.
+    """
+
+    __slots__ = ("_after", "_left")
+
+    def __init__(self, dependencies: Mapping[str, tuple[str, ...]]) -> None:
+        self._left = {name: len(before) for name, before in dependencies.items()}
+        self._after: dict[str, list[str]] = {name: [] for name in dependencies}
+        for name, before in dependencies.items():
+            for dependency in before:
+                self._after[dependency].append(name)
+
+    def first(self) -> list[str]:
+        """Give those that wait for nobody."""
+        return [name for name, count in self._left.items() if not count]
+
+    def after(self, ended: Sequence[str]) -> list[str]:
+        """Give those for whom the last dependency is among these, each of which is told once."""
+        ready: list[str] = []
+        for name in ended:
+            for dependant in self._after[name]:
+                self._left[dependant] -= 1
+                if not self._left[dependant]:
+                    ready.append(dependant)
+        return ready
+
+
 def plan(agents: Sequence[Agent], warnings: tuple[str, ...] = (), *, compat: bool = False) -> Plan:
     """Divide agents into phases by dependency level, in file order within a phase.
 
