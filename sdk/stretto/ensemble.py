@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, asdict, dataclass, field, fields, replace
 from difflib import get_close_matches
-from functools import partial
+from functools import cache, partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,7 +18,7 @@ from .contract import check_layer
 from .errors import ConfigError
 from .inputs import check_input
 from .loop import Loop
-from .plan import Plan, plan
+from .plan import Ancestors, Before, Plan, plan
 from .prompt import COMPOSERS, Composer
 from .settings import Settings
 from .shapes import is_mapping
@@ -177,6 +177,7 @@ def _completed(agent: Agent, defaults: Mapping[str, Any], model: str | None) -> 
 
 
 def _check_marks(agents: Sequence[Agent], made: Plan) -> None:
+    ancestors = cache(partial(Ancestors, made))  # costly, and seldom needed
     for agent in agents:
         bound = (marks.ITEM, marks.INDEX) if agent.fan_out is not None else ()
         for key in ("system_prompt", "prompt"):
@@ -184,19 +185,12 @@ def _check_marks(agents: Sequence[Agent], made: Plan) -> None:
             if isinstance(text, str) and "${" in text:
                 parts = marks.read(text, agent=agent.name, key=key)
                 direct = made.dependencies[agent.name]
-                every = partial(_all_before, agent.name, made.dependencies)  # costly, and seldom needed
+                every = partial(_before, agent.name, ancestors)
                 marks.check(parts, direct, every, made.dependencies, agent=agent.name, key=key, bound=bound)
 
 
-def _all_before(name: str, dependencies: Mapping[str, tuple[str, ...]]) -> set[str]:
-    found: set[str] = set()
-    left = list(dependencies[name])
-    while left:
-        dependency = left.pop()
-        if dependency not in found:
-            found.add(dependency)
-            left.extend(dependencies[dependency])
-    return found
+def _before(name: str, ancestors: Callable[[], Ancestors]) -> Before:
+    return ancestors().of(name)
 
 
 def _blind(agent: Agent) -> str | None:

@@ -21,6 +21,9 @@ DEPENDENCIES = "dependencies"
 RESERVED = (INPUT, DEPENDENCIES)
 ITEM, INDEX, BODY = "item", "index", "body"
 
+# Characters, beyond which reading them would take time that grows with the square: no name of an agent is as long.
+LONG_MARK, LONG_GUARD = 1000, 10_000
+
 _MARK = re.compile(r"(\$?)\$\{([^{}]*)(\}?)")
 
 
@@ -44,13 +47,13 @@ class Mark:
             KeyError: when no name fits.
         """
         head = self.text.strip()
-        rest: tuple[str, ...] = ()
+        rest: list[str] = []
         while head not in RESERVED and head not in names:
             head, dot, field = head.rpartition(".")
             if not dot:
                 raise KeyError(self.text)
-            rest = (field, *rest)
-        return head, rest
+            rest.append(field)
+        return head, tuple(reversed(rest))
 
     @property
     def head(self) -> str:
@@ -74,6 +77,9 @@ def read(text: str, *, agent: str | None = None, key: str | None = None) -> Part
         done = match.end()
         if match[1]:
             parts.append(match[0][1:])
+        elif len(match[2]) > LONG_MARK:
+            message = f"a mark of {len(match[2])} characters in {key or 'the text'} is too long: {match[0][:40]!r}..."
+            raise ConfigError(message, agent=agent, key=key)
         elif not match[3] or not match[2].strip():
             message = f"{match[0]!r} in {key or 'the text'} is not a mark: write ${{name}}, or $${{ for a literal ${{"
             raise ConfigError(message, agent=agent, key=key)
@@ -156,7 +162,7 @@ def pick(value: Any, path: Sequence[str]) -> Any:
     return found
 
 
-_GUARD = re.compile(r"\s*\$\{([^{}]+)\}\s*(?:(==|!=)\s*(\S.*?)\s*)?", re.DOTALL)
+_GUARD = re.compile(r"\$\{([^{}]+)\}\s*(?:(==|!=)\s*(\S.*))?", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,9 +212,9 @@ def guard(text: str, *, agent: str | None, key: str = "when") -> Guard:
     Raises:
         ConfigError: for anything but `${agent.field}`, alone or compared with a literal.
     """
-    match = _GUARD.fullmatch(text)
+    match = _GUARD.fullmatch(text.strip()) if len(text) <= LONG_GUARD else None
     try:
-        if match is None:
+        if match is None or len(match[1]) > LONG_MARK:
             raise ValueError
         return Guard(Mark(match[1]), match[2], _literal(match[3]) if match[2] else None)
     except ValueError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
@@ -33,6 +33,50 @@ class Plan:
     def phase_of(self) -> dict[str, int]:
         """Give the phase of each agent, from 0."""
         return {name: number for number, phase in enumerate(self.phases) for name in phase}
+
+
+class Ancestors:
+    """The direct and indirect dependencies of every agent, as bits: of ten thousand agents sets would take too much.
+
+    Args:
+        plan: of an ensemble.
+    """
+
+    __slots__ = ("_bits", "_places")
+
+    def __init__(self, plan: Plan) -> None:
+        names = (name for phase in plan.phases for name in phase)  # each after those that it waits for
+        self._places = place = {name: number for number, name in enumerate(names)}
+        self._bits: dict[str, int] = {}
+        for name in place:
+            bits = 0
+            for dependency in plan.dependencies[name]:
+                bits |= self._bits[dependency] | 1 << place[dependency]
+            self._bits[name] = bits
+
+    def of(self, name: str) -> Before:
+        """Give the dependencies of one agent."""
+        return Before(self._places, self._bits[name])
+
+
+class Before(Collection[str]):
+    """The names of the agents that one waits for, directly or indirectly."""
+
+    __slots__ = ("_bits", "_places")
+
+    def __init__(self, places: Mapping[str, int], bits: int) -> None:
+        self._places = places
+        self._bits = bits
+
+    def __contains__(self, name: object) -> bool:
+        place = self._places.get(name) if isinstance(name, str) else None
+        return place is not None and bool(self._bits >> place & 1)
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name, place in self._places.items() if self._bits >> place & 1)
+
+    def __len__(self) -> int:
+        return self._bits.bit_count()
 
 
 class Readiness:

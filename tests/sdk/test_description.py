@@ -120,13 +120,21 @@ def test_an_ensemble_that_is_nested_too_deeply_is_refused() -> None:
         Runner(middleware=[]).describe(level)
 
 
-def test_an_ensemble_that_is_named_often_is_described_once() -> None:
+def test_what_doubles_with_each_level_is_described_once() -> None:
     level = child(Agent("a", function=echo))
     for number in range(50):
         level = child(*(Agent(f"a{n}", ensemble=level) for n in range(10)), name=f"level {number}")
     told = Runner(middleware=[], settings=Settings(max_ensemble_depth=50)).describe(level)
     first, *others = (agent["ensemble"] for agent in told["agents"])
-    assert all(other is first for other in others)
+    assert len(first["agents"]) == 10
+    assert [(other["ensemble"], other["agents"]) for other in others] == [("level 48", [])] * 9
+    assert len(json.dumps(told)) < 1_000_000
+
+
+def test_an_ensemble_that_is_named_twice_is_described_twice() -> None:
+    inner = child(Agent("a", function=echo))
+    told = Runner(middleware=[]).describe(child(Agent("x", ensemble=inner), Agent("y", ensemble=inner)))
+    assert [len(agent["ensemble"]["agents"]) for agent in told["agents"]] == [1, 1]
 
 
 def test_a_single_agent_that_runs_others_is_described() -> None:
