@@ -248,7 +248,10 @@ class Drive:
         if self.stopped is not None:
             return supervisor.outcome("skipped", reason=f"it never got a place: {self.stopped.reason}")
         name = supervisor.agent.name
-        verdict = judge(supervisor.agent, self.inputs[name], self.visible, self.excused, compat=self.compat)
+        try:
+            verdict = judge(supervisor.agent, self.inputs[name], self.visible, self.excused, compat=self.compat)
+        except Exception as error:  # noqa: BLE001 - of a value that a function gave: its agent's failure, nobody else's
+            return supervisor.outcome_of(error)
         if verdict is None:
             return None
         if verdict.excused:

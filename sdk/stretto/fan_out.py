@@ -62,7 +62,7 @@ def _items(agent: Agent, source: str, drive: Drive) -> Sequence[Any]:
     if isinstance(value, str):
         try:
             value = json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise InvalidOutput(f"fan_out {source} is a text that is not JSON") from None
     if is_mapping(value) and is_list(value.get("data")):  # as llm-orc's scripts wrap their lists
         value = value["data"]

@@ -23,6 +23,7 @@ ITEM, INDEX, BODY = "item", "index", "body"
 
 # Characters, beyond which reading them would take time that grows with the square: no name of an agent is as long.
 LONG_MARK, LONG_GUARD = 1000, 10_000
+LONG_INDEX = 19  # digits
 
 _MARK = re.compile(r"(\$?)\$\{([^{}]*)(\}?)")
 
@@ -148,14 +149,14 @@ def pick(value: Any, path: Sequence[str]) -> Any:
     if path and isinstance(value, str):
         try:
             value = json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):  # a model may say three thousand brackets
             raise MissingField(f"has no field {path[0]!r}: it is not JSON") from None
     found: Any = value
     for field in path:
         inside: Any = found
         if isinstance(found, Mapping) and field in found:
             found = inside[field]
-        elif is_list(found) and field.isdecimal() and int(field) < len(inside):
+        elif is_list(found) and field.isdecimal() and len(field) < LONG_INDEX and int(field) < len(inside):
             found = inside[int(field)]
         else:
             raise MissingField(f"has no field {field!r}")
@@ -193,7 +194,12 @@ class Guard:
 
 def as_literal(value: Any) -> str:
     """Give a value as a prompt shows it."""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    if isinstance(value, str):
+        return value
+    try:
+        return json.dumps(value, ensure_ascii=False)
+    except (TypeError, ValueError, RecursionError):  # a function may have given anything
+        return str(value)
 
 
 def marks_in(parts: Parts) -> list[Mark]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
@@ -68,6 +69,7 @@ async def _loop(drive: Drive, supervisor: Supervisor, loop: Loop, given: Any) ->
     supervisor.inner = lambda: Inner(kind="loop", ensemble=stage.ensemble.name)
     while len(rounds) < loop.max_iterations:
         began = now()
+        await asyncio.sleep(0)  # a body without agents would keep everything else from going on
         made = await run_within(drive, supervisor, stage, given, children=partial(_so_far, supervisor, rounds, began))
         fields = {**result_of(made), "inner": inner_of(made, "ensemble")}
         rounds.append(_round(made, supervisor, len(rounds) + 1, began, **fields))

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import pytest
 
 from nesting import a_run, child, echo, gives, shows, tree, trees
-from stretto import Agent, Call, Delta, Ensemble, Inputs, Reply
+from stretto import Agent, Call, Delta, Ensemble, Inputs, Reply, Runner
 from stretto.errors import DeadlineExceeded, InvalidOutput
 from stretto.loop import Loop
 from stretto.outcome import Outcome
@@ -352,3 +352,10 @@ def test_the_same_body_serves_two_loops_at_once() -> None:
     loops = [Agent(f"l{n}", loop=Loop(body, 3, carry="${body}+"), prompt=f"{n}${{input}}") for n in range(5)]
     run = a_run(*loops, input="x")
     assert [run[f"l{n}"].value for n in range(5)] == [f"{n}x++" for n in range(5)]
+
+
+def test_a_body_without_agents_does_not_keep_the_clock_from_ending_it() -> None:
+    empty = Ensemble("empty", [], strictness="compat")
+    work = Ensemble("e", [Agent("l", loop={"body": empty, "max_iterations": 10**9}, timeout=0.01)])
+    run = Runner().run_sync(work, "hi")
+    assert run["l"].status == "timed_out"
