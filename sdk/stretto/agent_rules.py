@@ -23,6 +23,11 @@ NAME_LENGTH = 200
 
 # The kinds of work: exactly one of these keys is given, `model` also by the ensemble.
 KINDS = ("model", "function", "script", "ensemble", "loop", "dispatch")
+# What only one kind of work has a use for; a system prompt is kept elsewhere, too, as in llm-orc.
+ONLY_FOR: Mapping[str, tuple[str, ...]] = {
+    "model": ("params", "fallback", "base_url", "api_key", "api_key_env"),
+    "script": ("parameters", "env"),
+}
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -67,6 +72,11 @@ def check_kind(agent: Agent) -> None:
     if len(given) > 1:
         message = f"an agent has exactly one kind of work: {given[0]} or {given[1]}, not both"
         raise ConfigError(message, agent=agent.name, key=given[1])
+    for kind, keys in ONLY_FOR.items():
+        for key in keys if given and given != [kind] else ():
+            if getattr(agent, key) is not None:
+                message = f"{key} has no effect on an agent with {given[0]}: it belongs to one with {kind}"
+                raise ConfigError(message, agent=agent.name, key=key)
     model: Any = agent.model
     if model is not None and (not isinstance(model, str) or not model.strip()):
         raise refused(agent, "model", "'provider/model'", model)

@@ -194,7 +194,7 @@ def run(
     text = None if input is None else _read(input, "INPUT")
     if schedule is not None:
         ensemble = replace(ensemble, schedule=schedule)
-    allowed = allow_scripts or _asked_for_scripts(ensemble, file)
+    allowed = allow_scripts or _asked_for_scripts(ensemble, file, trust)
     runner = Runner(settings=settings, trusted_origins=trust, allow_scripts=allowed)
 
     def start() -> Run:
@@ -207,13 +207,15 @@ def run(
 main.add_command(run, "invoke")  # llm-orc's word for it
 
 
-def _asked_for_scripts(ensemble: Ensemble, file: str) -> bool:
+def _asked_for_scripts(ensemble: Ensemble, file: str, trust: tuple[str, ...]) -> bool:
     """Ask once, on a terminal, whether what an ensemble would start may be started."""
     from .runner import Runner
     from .show import one_line
 
-    scripts = _scripts(Runner().describe(ensemble))
-    if not scripts or not (sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()):
+    if not (sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()):
+        return False
+    scripts = _scripts(Runner(trusted_origins=trust).describe(ensemble))
+    if not scripts:
         return False
     for name, argv in scripts:
         click.echo(one_line(f"  {name}: {shlex.join(argv)}"), err=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import KW_ONLY, asdict, dataclass, field, fields, replace
+from dataclasses import KW_ONLY, asdict, dataclass, field, fields, is_dataclass, replace
 from difflib import get_close_matches
 from functools import cache, partial
 from types import MappingProxyType
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from . import marks
 from .agent import AGENT_KEYS, Agent
-from .agent_rules import KINDS, listed
+from .agent_rules import KINDS, ONLY_FOR, listed
 from .contract import check_layer
 from .errors import ConfigError
 from .inputs import check_input
@@ -164,9 +164,16 @@ def _completed(agent: Agent, defaults: Mapping[str, Any], model: str | None) -> 
     changes = {key: value for key, value in defaults.items() if getattr(agent, key) is None}
     if agent.on_dependency_failure is None:
         changes.setdefault("on_dependency_failure", "skip")
-    if any(getattr(agent, kind) is not None for kind in KINDS):
+    kind = next((kind for kind in KINDS if getattr(agent, kind) is not None), None)
+    if kind is not None:
         changes = {key: value for key, value in changes.items() if key not in KINDS}
-    elif not any(kind in changes for kind in KINDS):
+    else:
+        kind = next((kind for kind in KINDS if kind in changes), None)
+    if kind not in (None, "model"):
+        changes = {key: value for key, value in changes.items() if key not in ONLY_FOR["model"]}
+    if kind != "script":
+        changes = {key: value for key, value in changes.items() if key not in ONLY_FOR["script"]}
+    if kind is None:
         if model is None:
             message = f"it has no work: give it one of {', '.join(KINDS)}, or the ensemble a model"
             raise ConfigError(message, agent=agent.name, key="model")
@@ -250,4 +257,6 @@ def _plain_substitute(substitute: Substitute) -> dict[str, Any]:
 
 
 def _code_name(function: Any) -> str:
+    if is_dataclass(function):  # what it is made of counts, too
+        return f"{type(function).__module__}:{function!r}"
     return f"{getattr(function, '__module__', '')}:{getattr(function, '__qualname__', type(function).__name__)}"

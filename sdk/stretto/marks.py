@@ -14,7 +14,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from .errors import ConfigError
-from .shapes import is_list
+from .shapes import is_list, is_mapping
 
 INPUT = "input"
 DEPENDENCIES = "dependencies"
@@ -140,8 +140,13 @@ class MissingField(LookupError):
     """A path that a value does not have."""
 
 
+def _longest(found: Mapping[Any, Any], path: Sequence[str]) -> str | None:
+    keys = (".".join(path[:end]) for end in range(len(path), 0, -1))
+    return next((key for key in keys if key in found), None)
+
+
 def pick(value: Any, path: Sequence[str]) -> Any:
-    """Follow a path of fields through JSON data; a text is read as JSON first.
+    """Follow a path of fields through JSON data; a text is read as JSON first. Of a key with dots the longest wins.
 
     Raises:
         MissingField: says which field is not there.
@@ -152,11 +157,16 @@ def pick(value: Any, path: Sequence[str]) -> Any:
         except (ValueError, RecursionError):  # a model may say three thousand brackets
             raise MissingField(f"has no field {path[0]!r}: it is not JSON") from None
     found: Any = value
-    for field in path:
+    left = list(path)
+    while left:
         inside: Any = found
-        if isinstance(found, Mapping) and field in found:
-            found = inside[field]
-        elif is_list(found) and field.isdecimal() and len(field) < LONG_INDEX and int(field) < len(inside):
+        key = _longest(found, left) if is_mapping(found) else None
+        if key is not None:
+            found = inside[key]
+            del left[: key.count(".") + 1]
+            continue
+        field = left.pop(0)
+        if is_list(found) and field.isdecimal() and len(field) < LONG_INDEX and int(field) < len(inside):
             found = inside[int(field)]
         else:
             raise MissingField(f"has no field {field!r}")

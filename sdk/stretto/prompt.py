@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from . import marks
-from .errors import InvalidOutput
+from .errors import CallError, InvalidOutput
 from .inputs import Inputs, Item, as_text
 from .llm_orc_result import response
 
@@ -28,8 +28,13 @@ def blocks(inputs: Inputs) -> str:
 def _block(outcome: Outcome) -> str:
     if outcome.ok:
         return f"Agent {outcome.agent}:\n{_result(outcome)}"
-    why = outcome.error if outcome.error is not None else outcome.reason
-    return f"Agent {outcome.agent} ({outcome.status}): {why}"
+    return f"Agent {outcome.agent} ({outcome.status}): {_why(outcome)}"
+
+
+def _why(outcome: Outcome) -> str:
+    """Say why there is no result, to a model: which host and which attempt it was are none of its affairs."""
+    error = outcome.error
+    return error.message if isinstance(error, CallError) and error.message else outcome.reason
 
 
 def _result(outcome: Outcome) -> str:
@@ -52,14 +57,14 @@ def _entries(outcome: Outcome, suffix: str) -> list[str]:
 
 
 def _entry(label: str, outcome: Outcome) -> str:
-    return f"{label}:\n{outcome.text}" if outcome.ok else f"{label} ({outcome.status}): {outcome.reason}"
+    return f"{label}:\n{outcome.text}" if outcome.ok else f"{label} ({outcome.status}): {_why(outcome)}"
 
 
 def llm_orc(inputs: Inputs) -> str:
     """Compose as llm-orc labels it: the input alone, or the input and the results under their headings."""
     if inputs.index is not None:
         head = f"Processing chunk {inputs.index + 1} of {inputs.count}."
-        return f"{head}\n\nOriginal task: {inputs.text}\n\nChunk content:\n{as_text(inputs.item)}"
+        return f"{head}\n\nOriginal task: {inputs.text}\n\nChunk content:\n{_shown(inputs.item)}"
     if not inputs.results:
         return inputs.text
     return "\n\n".join(
@@ -72,10 +77,15 @@ def llm_orc(inputs: Inputs) -> str:
     )
 
 
+def _shown(value: Any) -> str:
+    """Give a value within a text; no input is no text, but a null is one."""
+    return "null" if value is None else as_text(value)
+
+
 def plain(inputs: Inputs) -> str:
     """Compose the dependencies' blocks alone; without dependencies the input, in a fan-out the item."""
     if inputs.index is not None:
-        return as_text(inputs.item)
+        return _shown(inputs.item)
     return blocks(inputs) if inputs.results else inputs.text
 
 
@@ -205,7 +215,8 @@ def filled(text: str, inputs: Inputs, outcomes: Mapping[str, Outcome]) -> str:
     def value(name: str, path: tuple[str, ...]) -> str:
         if name == marks.DEPENDENCIES:
             return blocks(inputs)
-        return as_text(mark_value(name, path, inputs.input, outcomes, bound))
+        found = mark_value(name, path, inputs.input, outcomes, bound)
+        return _shown(found) if path or name in bound else as_text(found)
 
     return marks.fill(marks.read(text), {*outcomes, *bound} if bound else outcomes, value)
 

@@ -180,3 +180,33 @@ def test_an_instance_is_a_copy_that_differs_in_its_name_alone() -> None:
     differing = {f.name for f in fields(Agent) if getattr(made, f.name) != getattr(agent, f.name)}
     assert differing == {"name", "fan_out", "when"}
     assert (made.name, agent.name, made.composite) == ("f[7]", "f", False)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "model"])
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("params", {"seed": 1}),
+        ("fallback", "t/m"),
+        ("base_url", "http://localhost:1"),
+        ("api_key", "k" * 8),
+        ("api_key_env", "A_API_KEY"),
+    ],
+)
+def test_what_belongs_to_a_model_has_no_place_beside_another_kind_of_work(kind: str, key: str, value: Any) -> None:
+    error = refused(**{kind: WORK[kind], key: value})
+    assert (error.key, error.message.endswith("it belongs to one with model")) == (key, True)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "script"])
+@pytest.mark.parametrize(("key", "value"), [("parameters", {"n": 1}), ("env", ["REGION"])])
+def test_what_belongs_to_a_script_has_no_place_beside_another_kind_of_work(kind: str, key: str, value: Any) -> None:
+    assert refused(**{kind: WORK[kind], key: value}).key == key
+
+
+def test_defaults_go_to_those_that_have_a_use_for_them() -> None:
+    agents = [Agent("m", params={"seed": 2}), Agent("f", function=echo), Agent("s", script="s.py")]
+    defaults = {"model": "t/m", "params": {"n": 1}, "fallback": "t/o", "parameters": {"p": 1}, "timeout": 5}
+    made = Ensemble("e", agents, defaults={k: v for k, v in defaults.items() if k != "parameters"}).agents
+    assert (made[0].params, made[1].params, made[2].fallback) == ({"n": 1, "seed": 2}, None, None)
+    assert [agent.timeout for agent in made] == [5, 5, 5]

@@ -15,7 +15,8 @@ import pytest
 from click.testing import CliRunner, Result
 from opentelemetry import trace
 
-from stretto import ConfigError, __main__, cli, load
+from stretto import Call, ConfigError, Reply, __main__, cli, load
+from stretto.providers import LiteLLM
 from stretto.routing import services
 from stretto.runner import Runner
 from stretto.secret import Secret
@@ -637,6 +638,19 @@ def test_run_passes_its_trust_on(monkeypatch: pytest.MonkeyPatch, all_keys: set[
     for trust in ((), ("--trust", ELSEWHERE)):
         assert run(downloaded("openai"), "x", *trust).exit_code == 1
     assert seen == [None, Secret("value-of-OPENAI_API_KEY-0123456789")]
+
+
+def test_run_with_trust_needs_no_leave_for_scripts(monkeypatch: pytest.MonkeyPatch, all_keys: set[str]) -> None:
+    seen: list[Secret | None] = []
+
+    async def answer(self: object, call: Call) -> Reply:
+        seen.append(call.endpoint.api_key)
+        return Reply("answered")
+
+    monkeypatch.setattr(LiteLLM, "__call__", answer)
+    result = run(downloaded("openai"), "x", "--trust", ELSEWHERE)
+    assert (result.exit_code, result.stdout) == (0, "answered\n")
+    assert seen == [Secret("value-of-OPENAI_API_KEY-0123456789")]
 
 
 def test_python_m_stretto_is_the_command() -> None:

@@ -11,6 +11,7 @@ from stretto.agent import Agent
 from stretto.ensemble import Ensemble
 from stretto.errors import ConfigError
 from stretto.inputs import Inputs
+from stretto.picked import Picked
 from stretto.settings import Settings
 from stretto.testing import Answers
 
@@ -41,10 +42,8 @@ def test_a_default_model_wins_over_the_ensemble_s() -> None:
 
 def test_an_agent_without_work_is_refused() -> None:
     error = refused(Agent("a"))
-    assert (
-        str(error)
-        == "agent 'a': it has no work: give it one of model, function, script, ensemble, loop, dispatch, or the ensemble a model"
-    )
+    kinds = "model, function, script, ensemble, loop, dispatch"
+    assert str(error) == f"agent 'a': it has no work: give it one of {kinds}, or the ensemble a model"
 
 
 def test_a_function_agent_takes_no_model() -> None:
@@ -260,3 +259,15 @@ def test_an_ensemble_runs_in_a_script() -> None:
 def test_an_agent_whose_result_no_mark_can_show_is_warned_of() -> None:
     ensemble = Ensemble("e", [Agent("input", model="simulated/echo")])
     assert list(ensemble.warnings) == ["agent 'input': no mark can show its result, ${input} stands for something else"]
+
+
+def test_prompts_that_are_made_of_something_else_give_another_digest() -> None:
+    def digest(field: str) -> str:
+        return Ensemble("e", [Agent("a", model="t/m", prompt=Picked("s", field))]).digest
+
+    assert digest("k") == digest("k") != digest("j")
+
+
+def test_an_ensemble_of_llm_orc_s_has_another_digest_than_one_that_works_as_ours() -> None:
+    agents = [Agent("a", model="t/m")]
+    assert Ensemble("e", agents).digest != Ensemble("e", agents, strictness="compat").digest

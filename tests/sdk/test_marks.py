@@ -303,3 +303,34 @@ def test_a_misspelt_item_is_near_to_it() -> None:
     with pytest.raises(ConfigError) as error:
         check(read("${itm.x}"), set(), lambda: set(), {"a"}, agent="me", key="prompt", bound=("item", "index"))
     assert error.value.nearest == "item"
+
+
+def test_of_a_key_with_dots_the_longest_wins() -> None:
+    data = {"a.b": {"c": 1}, "a": {"b": {"c": 2}, "b.c": 3}}
+    assert (pick(data, ("a", "b", "c")), pick(data, ("a", "b"))) == (1, {"c": 1})
+    assert pick({"a": {"b.c": 3}}, ("a", "b", "c")) == 3
+
+
+@pytest.mark.parametrize("text", ["[" * 3000, '{"a": ' * 3000])
+def test_a_text_that_is_nested_too_deep_has_no_field(text: str) -> None:
+    with pytest.raises(MissingField, match="it is not JSON"):
+        pick(text, ("a",))
+
+
+def test_an_index_of_many_digits_is_no_index() -> None:
+    with pytest.raises(MissingField):
+        pick([1], ("9" * 5000,))
+
+
+@pytest.mark.parametrize(
+    "text", ["${a.x} == x" + " " * 100_000 + "y", "${a" + ".a" * 100_000 + "}", "${" + "a" * 2000 + "}"]
+)
+def test_a_guard_that_is_too_long_is_refused_at_once(text: str) -> None:
+    with pytest.raises(ConfigError, match="when must be"):
+        guard(text, agent="me")
+
+
+def test_a_mark_that_is_too_long_is_refused_and_not_repeated() -> None:
+    with pytest.raises(ConfigError, match="a mark of 200001 characters in prompt is too long") as error:
+        read("${a" + ".a" * 100_000 + "}", agent="me", key="prompt")
+    assert len(str(error.value)) < 200

@@ -294,3 +294,21 @@ def test_a_block_of_a_fan_out_of_ensembles_has_an_entry_for_each_terminal_of_eac
     one = replace(within_of("ensemble", ok("a", "one"), ok("z", "two"), terminals=("a", "z")), agent="c[0]")
     two = ended("c[1]", "failed", "no")
     assert blocks(given(within_of("fan_out", one, two))) == "Agent c:\na[0]:\none\n\nz[0]:\ntwo\n\n[1] (failed): no"
+
+
+def test_a_null_within_a_text_is_a_null_and_no_gap() -> None:
+    outcomes = {"a": ok("a", {"n": None})}
+    agent = Agent("me", model="t/m", prompt="${a.n} ${item} ${item.x}", depends_on=("a",), fan_out="${a.items}")
+    told = compose(agent, "x", outcomes, plain, {}, Item({"x": None}, 0, 1)).text
+    assert told == 'null {"x": null} null'
+    bare = replace(agent, prompt=None)
+    assert compose(bare, "x", outcomes, plain, {}, Item(None, 0, 1)).text == "null"
+    assert compose(bare, "x", outcomes, llm_orc, {}, Item(None, 0, 1)).text.endswith("Chunk content:\nnull")
+
+
+def test_a_model_is_not_told_which_host_and_attempt_another_agent_failed_at() -> None:
+    error = Overloaded("busy", status=503)
+    error.agent, error.model, error.attempt = "late", "secret-host/m", 3
+    outcomes = {"late": ended("late", "failed", str(error), error=error)}
+    told = compose(Agent("me", model="t/m", depends_on=("late",)), "x", outcomes, plain, {}).text
+    assert told == "Agent late (failed): busy"
