@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from .errors import ConfigError
+from .shapes import told
 
 # Whoever reaches a metadata service from a machine in a cloud gets that machine's credentials.
 # Source: the metadata services of AWS (169.254.169.254, fd00:ec2::254), Google (fd20:ce::254), Alibaba, Oracle and
@@ -50,7 +51,11 @@ def check_base_url(url: Any, *, agent: str | None) -> None:
     if isinstance(url, str) and "@" in (url if parts is None else parts.netloc):
         raise ConfigError("base_url must not hold a user or password: give api_key", agent=agent, key="base_url")
     if not sound:
-        raise ConfigError(f"base_url must be an http(s) address, got {url!r}", agent=agent, key="base_url")
+        raise ConfigError(f"base_url must be an http(s) address, got {told(_bare(url))}", agent=agent, key="base_url")
+
+
+def _bare(url: Any) -> Any:
+    return url.partition("?")[0] if isinstance(url, str) else url  # what stands behind may be a key
 
 
 @lru_cache(maxsize=4096)

@@ -14,7 +14,7 @@ from . import marks
 from .contract import check_layer
 from .errors import ConfigError
 from .secret import Secret
-from .shapes import is_mapping
+from .shapes import is_mapping, told
 
 if TYPE_CHECKING:
     from .agent import Agent
@@ -33,7 +33,7 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 def refused(agent: Agent, key: str, bound: str, value: Any) -> ConfigError:
     """Give the error for a value that a key may not have."""
-    return ConfigError(f"{key} must be {bound}, got {value!r}", agent=agent.name, key=key)
+    return ConfigError(f"{key} must be {bound}, got {told(value)}", agent=agent.name, key=key)
 
 
 def listed(key: str, values: Any, what: str, *, agent: str | None = None) -> tuple[Any, ...]:
@@ -43,7 +43,7 @@ def listed(key: str, values: Any, what: str, *, agent: str | None = None) -> tup
         ConfigError: when it is no list.
     """
     if isinstance(values, (str, Mapping)) or not hasattr(values, "__iter__"):
-        raise ConfigError(f"{key} must be a list of {what}, got {values!r}", agent=agent, key=key)
+        raise ConfigError(f"{key} must be a list of {what}, got {told(values)}", agent=agent, key=key)
     return tuple(values)
 
 
@@ -104,7 +104,7 @@ def check_texts(agent: Agent) -> None:
         if value is None or (key == "prompt" and callable(value)):
             continue
         if not isinstance(value, str):
-            raise ConfigError(f"{key} must be a text, got {value!r}", agent=agent.name, key=key)
+            raise ConfigError(f"{key} must be a text, got {told(value)}", agent=agent.name, key=key)
         if key in ("system_prompt", "prompt", "dispatch"):
             marks.read(value, agent=agent.name, key=key)
     if agent.when is not None:
@@ -138,7 +138,7 @@ def names_in(agent: Agent, key: str) -> tuple[str, ...]:
     names = listed(key, value, "names", agent=agent.name)
     for name in names:
         if not isinstance(name, str):
-            raise ConfigError(f"{key} must be a list of names, got {name!r} in it", agent=agent.name, key=key)
+            raise ConfigError(f"{key} must be a list of names, got {told(name)} in it", agent=agent.name, key=key)
     return tuple(dict.fromkeys(names))
 
 

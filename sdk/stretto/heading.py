@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from .yaml_text import MOST_BYTES, MOST_DEPTH
+from .yaml_text import MOST_BYTES, MOST_DEPTH, read_bytes
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml where PyYAML was built with it
 _AGENTS = re.compile(r"^agents[ \t]*:", re.MULTILINE)
@@ -33,8 +33,7 @@ def heading(file: Path) -> Heading:
     """Read a file up to its name and its agents; never raises, whatever the file is."""
     name, is_ensemble = None, False
     try:
-        with file.open("rb") as opened:
-            text = opened.read(MOST_BYTES).decode("utf-8-sig")
+        text = read_bytes(file, MOST_BYTES).decode("utf-8-sig")
     except (OSError, ValueError):
         return Heading(None, False)
     try:

@@ -130,7 +130,8 @@ def result_of(made: Drive) -> dict[str, Any]:
             return {"status": "ok", "value": outcome.value, "text": outcome.text, "reason": reason}
     where = f"{made.ensemble.name!r} has no result"
     if all(outcome.agent in made.excused for outcome in terminals):  # or there are none: the run of it is completed
-        reason = named(without, len(made.outcomes), made.ensemble.name) or f"{where}: guards skipped what would give it"
+        why = "guards skipped what would give it" if terminals else "it has no agents"
+        reason = named(without, len(made.outcomes), made.ensemble.name) or f"{where}: {why}"
         return {"status": "ok", "value": None, "text": "", "reason": reason}
     worst = next((o for o in reversed(without) if o.error is not None), terminals[-1])
     stop = made.stopped

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import marks
 from .errors import ConfigError
-from .shapes import is_mapping
+from .shapes import is_mapping, told
 
 if TYPE_CHECKING:
     from .ensemble import Ensemble
@@ -39,16 +39,16 @@ class Loop:
     def __post_init__(self) -> None:
         body: Any = self.body
         if not (isinstance(body, str) and body.strip()) and not hasattr(body, "plan"):
-            message = f"loop.body must be an Ensemble, a relative path or a stem, got {body!r}"
+            message = f"loop.body must be an Ensemble, a relative path or a stem, got {told(body)}"
             raise ConfigError(message, key="loop.body")
         most: Any = self.max_iterations
         if not isinstance(most, int) or isinstance(most, bool) or most < 1:
-            message = f"loop.max_iterations must be a whole number of 1 or more, got {most!r}"
+            message = f"loop.max_iterations must be a whole number of 1 or more, got {told(most)}"
             raise ConfigError(message, key="loop.max_iterations")
         for key in ("until", "carry"):
             value = getattr(self, key)
             if value is not None and not isinstance(value, str):
-                raise ConfigError(f"loop.{key} must be a text, got {value!r}", key=f"loop.{key}")
+                raise ConfigError(f"loop.{key} must be a text, got {told(value)}", key=f"loop.{key}")
         if self.until is not None:
             guard = marks.guard(self.until, agent=None, key="loop.until")
             _check((guard.mark,), "until")
@@ -82,7 +82,7 @@ def as_loop(given: Any, *, agent: str) -> Loop:
     if isinstance(given, Loop):
         return given
     if not is_mapping(given):
-        message = f"loop must be a mapping of {', '.join(LOOP_KEYS)}, got {given!r}"
+        message = f"loop must be a mapping of {', '.join(LOOP_KEYS)}, got {told(given)}"
         raise ConfigError(message, agent=agent, key="loop")
     values: Mapping[str, Any] = given
     for key in values:

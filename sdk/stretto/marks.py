@@ -14,7 +14,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from .errors import ConfigError
-from .shapes import is_list, is_mapping
+from .shapes import is_list, is_mapping, told
 
 INPUT = "input"
 DEPENDENCIES = "dependencies"
@@ -22,7 +22,7 @@ RESERVED = (INPUT, DEPENDENCIES)
 ITEM, INDEX, BODY = "item", "index", "body"
 
 # Characters, beyond which reading them would take time that grows with the square: no name of an agent is as long.
-LONG_MARK, LONG_GUARD = 1000, 10_000
+LONG_MARK = 1000
 LONG_INDEX = 19  # digits
 
 _MARK = re.compile(r"(\$?)\$\{([^{}]*)(\}?)")
@@ -228,7 +228,7 @@ def guard(text: str, *, agent: str | None, key: str = "when") -> Guard:
     Raises:
         ConfigError: for anything but `${agent.field}`, alone or compared with a literal.
     """
-    match = _GUARD.fullmatch(text.strip()) if len(text) <= LONG_GUARD else None
+    match = _GUARD.fullmatch(text.strip())
     try:
         if match is None or len(match[1]) > LONG_MARK:
             raise ValueError
@@ -236,7 +236,7 @@ def guard(text: str, *, agent: str | None, key: str = "when") -> Guard:
     except ValueError:
         what = BODY if key.endswith("until") else "agent"
         message = (
-            f"{key} must be ${{{what}.field}}, or that == or != a literal (several words: in quotes), got {text!r}"
+            f"{key} must be ${{{what}.field}}, or that == or != a literal (several words: in quotes), got {told(text)}"
         )
         raise ConfigError(message, agent=agent, key=key) from None
 

@@ -11,7 +11,7 @@ from typing import Any
 from .address import check_base_url
 from .errors import ConfigError
 from .params import check_params
-from .shapes import is_list, is_mapping
+from .shapes import is_list, is_mapping, told
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +37,15 @@ class Substitute:
     def __post_init__(self) -> None:
         model: Any = self.model
         if not isinstance(model, str) or not model.strip():
-            raise ConfigError(f"fallback: model must be 'provider/model', got {model!r}", key="fallback")
+            raise ConfigError(f"fallback: model must be 'provider/model', got {told(model)}", key="fallback")
         if self.base_url is not None:
             check_base_url(self.base_url, agent=None)
         variable: Any = self.api_key_env
         if not isinstance(variable, str | None):
-            raise ConfigError(f"fallback: api_key_env must be a text, got {variable!r}", key="fallback.api_key_env")
+            raise ConfigError(f"fallback: api_key_env must be a text, got {told(variable)}", key="fallback.api_key_env")
         if self.params is not None:
             if not is_mapping(self.params):
-                raise ConfigError(f"fallback: params must be a mapping, got {self.params!r}", key="fallback.params")
+                raise ConfigError(f"fallback: params must be a mapping, got {told(self.params)}", key="fallback.params")
             check_params({key: value for key, value in self.params.items() if value is not None}, agent=None)
             object.__setattr__(self, "params", MappingProxyType(dict(self.params)))
 
@@ -74,7 +74,7 @@ def _substitute(given: Any) -> Substitute:
     if isinstance(given, str):
         return Substitute(given)
     if not is_mapping(given):
-        message = f"fallback must be a model, a mapping with a model, or a list of those, got {given!r}"
+        message = f"fallback must be a model, a mapping with a model, or a list of those, got {told(given)}"
         raise ConfigError(message, key="fallback")
     for key in given:
         if key not in SUBSTITUTE_KEYS:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -25,6 +26,11 @@ class Tier:
 
     name: TierName
     folder: Path
+
+    @property
+    def own_links(self) -> bool:
+        """Whether its links may lead anywhere: they are the user's own, and came with no project."""
+        return self.name == "global"
 
     @property
     def ensembles(self) -> Path:
@@ -90,11 +96,9 @@ def _working_folder() -> Path | None:
 
 def absolute(folder: Path) -> Path:
     """Give an absolute path without `..`, links left as they are unless `..` leads through one."""
-    if ".." in folder.parts:
-        return Path(os.path.realpath(folder))
     try:
-        return folder.absolute()
-    except OSError:
+        return Path(os.path.realpath(folder)) if ".." in folder.parts else folder.absolute()
+    except (OSError, ValueError):  # the working folder was removed; no file can have such a name
         return folder
 
 
@@ -106,6 +110,20 @@ def is_folder(path: Path) -> bool:
 def is_within(path: Path, root: Path) -> bool:
     """Tell whether an absolute path is `root` or below it, by its text: a link stays where it is."""
     return path.is_relative_to(absolute(root))
+
+
+def real(path: str | Path) -> Path:
+    """Give a path without links; the path itself where that cannot be told."""
+    try:
+        return Path(os.path.realpath(path))
+    except (OSError, ValueError):
+        return Path(path)
+
+
+def is_really_within(path: Path, roots: Iterable[Path]) -> bool:
+    """Tell whether what a path leads to lies in one of the folders, links followed on both sides."""
+    found = real(path)
+    return any(found.is_relative_to(real(root)) for root in roots)
 
 
 def identity(path: Path) -> object:

@@ -7,6 +7,8 @@ finite, and tags that would make objects are refused. No refusal repeats more th
 from __future__ import annotations
 
 import math
+import os
+import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,14 +99,18 @@ class _Scalars(SafeConstructor, Resolver):
         Resolver.__init__(self)
 
 
-def read_yaml(path: str | Path) -> Section:
+def read_yaml(path: str | Path, *, pipe: bool = False) -> Section:
     """Read a file that holds one mapping.
+
+    Args:
+        path: of the file.
+        pipe: whether it may be a pipe, which is waited for. Other files that are no regular ones are never opened.
 
     Raises:
         ConfigError: with file, line and column, for whatever cannot be read.
     """
     name = str(path)
-    text = _text(name)
+    text = _text(name, pipe=pipe)
     reader = _Reader(name)
     try:
         document = reader.document(yaml.parse(text, Loader=_LOADER))
@@ -139,10 +145,28 @@ def excerpt(value: Any) -> str:
     return text if len(text) <= 80 else f"{text[:76]}...{text[-1]}"
 
 
-def _text(name: str) -> str:
+def read_bytes(path: str | Path, most: int, *, pipe: bool = False) -> bytes:
+    """Read the first bytes of a regular file, or of a pipe; whatever else is there, nothing is waited for.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: no file can have that name.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0))
+    with os.fdopen(descriptor, "rb") as file:
+        mode = os.fstat(descriptor).st_mode
+        if pipe and stat.S_ISFIFO(mode):
+            os.set_blocking(descriptor, True)  # one without a writer is at its end
+        elif not stat.S_ISREG(mode):
+            raise OSError(0, "Is a directory" if stat.S_ISDIR(mode) else "Is no regular file")
+        return file.read(most)
+
+
+def _text(name: str, *, pipe: bool) -> str:
     try:
-        with open(name, "rb") as file:
-            data = file.read(MOST_BYTES + 1)
+        data = read_bytes(name, MOST_BYTES + 1, pipe=pipe)
+    except UnicodeError:
+        raise ConfigError("cannot be read: no file can have this name", file=ascii(name)[1:-1]) from None
     except (OSError, ValueError) as error:  # ValueError: a name with a null byte
         raise ConfigError(f"cannot be read: {getattr(error, 'strerror', None) or error}", file=name) from None
     if len(data) > MOST_BYTES:

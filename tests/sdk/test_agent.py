@@ -72,7 +72,7 @@ def test_a_long_name_is_not_repeated_whole() -> None:
         ({"depends_on": "b"}, "depends_on must be a list of names: write ['b']"),
         ({"depends_on": None}, "depends_on must be a list of names, got None"),
         ({"depends_on": 3}, "depends_on must be a list of names, got 3"),
-        ({"depends_on": {"b": 1}}, "depends_on must be a list of names, got {'b': 1}"),
+        ({"depends_on": {"b": 1}}, "depends_on must be a list of names, got a mapping"),
         ({"depends_on": ["b", 3]}, "depends_on must be a list of names, got 3 in it"),
         ({"middleware": 3}, "middleware must be a list of layers, got 3"),
         ({"params": ["temperature"]}, "params must be a mapping, got list"),

@@ -59,7 +59,7 @@ def test_its_parameters_cannot_be_changed_afterwards() -> None:
         ({"model": " "}, "fallback: model must be 'provider/model', got ' '", "fallback"),
         ({"model": 5}, "fallback: model must be 'provider/model', got 5", "fallback"),
         ({"model": "a/b", "api_key_env": 5}, "fallback: api_key_env must be a text, got 5", "fallback.api_key_env"),
-        ({"model": "a/b", "params": [1]}, "fallback: params must be a mapping, got [1]", "fallback.params"),
+        ({"model": "a/b", "params": [1]}, "fallback: params must be a mapping, got a list", "fallback.params"),
         ({"model": "a/b", "timeout": 5}, "'timeout' is not a key of fallback", "fallback.timeout"),
         ({"model": "a/b", 5: 5}, "5 is not a key of fallback", "fallback.5"),
     ],
