@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import codecs
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import ConfigError
-from .tiers import Tier
-from .yaml_text import MOST_BYTES, Place, Section, read_yaml
+from .findings import OF_KEYS, nearest
+from .key_shapes import clean
+from .tiers import Tier, check_inside
+from .yaml_text import MOST_BYTES, Place, Section, excerpt, read_bytes, read_yaml
 
 NAME = "config.yaml"
+READ = ("model_profiles", "performance")  # of its sections; llm-orc has more
+MOST_NOTES = 20  # on its keys
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +28,14 @@ class ConfigFile:
         file: its path, there or not.
         section: what it holds; empty when it is missing, empty or broken.
         errors: what is wrong with the whole file.
+        notes: sections that are probably meant otherwise, with file and line.
     """
 
     tier: Tier
     file: Path
     section: Section
     errors: tuple[ConfigError, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def read_config_files(tiers: Iterable[Tier]) -> list[ConfigFile]:
@@ -41,17 +47,27 @@ def _read(tier: Tier, file: Path) -> ConfigFile:
     errors: tuple[ConfigError, ...] = ()
     if os.path.isfile(file):
         try:
-            return ConfigFile(tier, file, read_yaml(file))
+            check_inside(tier, file)
+            section = read_yaml(file)
+            return ConfigFile(tier, file, section, notes=tuple(_near_misses(section, file)))
         except ConfigError as error:
-            if not _is_blank(file):  # which llm-orc takes, such as one whose lines are all commented out
+            if not _is_blank(tier, file):  # which llm-orc takes, such as one whose lines are all commented out
                 errors = error.errors or (error,)
     return ConfigFile(tier, file, Section(Place(1, 1)), errors)
 
 
-def _is_blank(file: Path) -> bool:
+def _near_misses(section: Section, file: Path) -> Iterator[str]:
+    for key in [key for key in section if key not in READ][:MOST_NOTES]:
+        near = nearest(key, READ, OF_KEYS)
+        if near is not None:
+            line = section.keys_at[key].line
+            yield clean(f"{file}:{line}: {excerpt(key)} is ignored (did you mean {near!r}?)")
+
+
+def _is_blank(tier: Tier, file: Path) -> bool:
     try:
-        with file.open("rb") as opened:
-            lines = opened.read(MOST_BYTES).removeprefix(codecs.BOM_UTF8).splitlines()
-    except OSError:
+        check_inside(tier, file)
+        lines = read_bytes(file, MOST_BYTES).removeprefix(codecs.BOM_UTF8).splitlines()
+    except (OSError, ConfigError):
         return False
     return all(line.strip() in (b"", b"---") or line.lstrip().startswith(b"#") for line in lines)

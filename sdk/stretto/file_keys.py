@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from . import llm_orc, llm_orc_agents
 from .agent import AGENT_KEYS
-from .findings import Findings, nearest
+from .findings import OF_KEYS, Findings, nearest
 from .inline_secrets import CURE
 from .yaml_text import Items, Section, excerpt, kind_of
 
@@ -59,11 +59,13 @@ def fits(section: Section, key: str, findings: Findings, agent: str | None) -> b
     value, message = section[key], None
     kind, what = _SHAPES.get(key, (None, ""))
     if kind is not None:
-        if not isinstance(value, kind) or (key == "agents" and not value and findings.strict):
+        if not isinstance(value, kind):
             cure = f", such as [{value}]" if key == "depends_on" and isinstance(value, str) else ""
             message = f"{key} must be {what}{cure}, got {kind_of(value)}"
             if value is None:
                 message += ": leave the key out, or give it content"
+        elif key == "agents" and not value and findings.strict:
+            message = "agents must hold one agent at least: write `- name: ...` for each"
     elif key in _TEXTS and not isinstance(value, str) and (value is not None or key == "name"):
         if callable(value):
             return True  # it was translated
@@ -89,7 +91,7 @@ def unknown_to_agents(section: Section, key: str, findings: Findings, agent: str
     else:
         what = "defaults" if shared else "an agent"
         words = llm_orc.SHARED if shared else llm_orc_agents.CURRENT_KEYS
-        near = None if findings.full else nearest(key, (*known, *words))
+        near = findings.suggestions.nearest(key, (*known, *words), OF_KEYS)
         findings.wrong(f"{excerpt(key)} is not a key of {what}", place, key, agent, near=near)
     return True
 
@@ -100,12 +102,12 @@ def unknown_at_top(section: Section, key: str, findings: Findings) -> None:
     if key in ONLY_PYTHON and (findings.strict or key != "api_key"):
         findings.wrong(f"{key}: {ONLY_PYTHON[key]}", place, key)
         return
-    near = nearest(key, (*TOP_KEYS, *llm_orc.KEYS), 0.75)
     if key == "api_key":
         findings.warn(f"{key} holds a key, which is not used: {CURE}", place, key)
-    elif near is not None:
+        return
+    # Not counted: whether such a key is an error must not hang on how many mistakes were made before.
+    near = nearest(key, (*TOP_KEYS, *llm_orc.KEYS), OF_KEYS)
+    if near is not None or findings.strict:
         findings.wrong(f"{excerpt(key)} is not a key of an ensemble", place, key, near=near)
-    elif findings.strict:
-        findings.wrong(f"{excerpt(key)} is not a key of an ensemble", place, key)
     else:
         findings.warn(f"the key {excerpt(key)} is ignored", place, key)

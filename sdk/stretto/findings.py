@@ -11,12 +11,30 @@ from .yaml_text import Origin, Place, Section
 
 MOST_FOUND = 1000  # errors; who has more of them is told to begin with these
 MOST_NOTES = 100
+MOST_SUGGESTED = 20  # in one load: each search costs time
 LONG_WORD = 80  # characters; what is longer is no slip of the pen
+OF_KEYS = 0.75  # how alike a key and the one that was meant are; names of people's own may differ more
 
 
 def nearest(word: str, names: Iterable[str], cutoff: float = 0.6) -> str | None:
     """Give the name that is nearest to a word."""
     return next(iter(get_close_matches(word, list(names), 1, cutoff)), None) if len(word) <= LONG_WORD else None
+
+
+class Suggestions:
+    """The nearest names, for the first mistakes of a load."""
+
+    def __init__(self) -> None:
+        self._left = MOST_SUGGESTED
+
+    def take(self) -> bool:
+        """Tell whether there is one more, and count it."""
+        self._left -= 1
+        return self._left >= 0
+
+    def nearest(self, word: str, names: Iterable[str], cutoff: float = 0.6) -> str | None:
+        """Give the name that is nearest to a word, while there is one more."""
+        return nearest(word, names, cutoff) if self.take() else None
 
 
 class Findings:
@@ -25,13 +43,15 @@ class Findings:
     Args:
         file: its path.
         strict: whether a warning is an error.
+        suggestions: of the load that the file is read in.
 
     Attributes:
         errors: in the order in which they were found.
     """
 
-    def __init__(self, file: str, *, strict: bool) -> None:
+    def __init__(self, file: str, *, strict: bool, suggestions: Suggestions | None = None) -> None:
         self.file = file
+        self.suggestions = suggestions or Suggestions()
         self.strict = strict
         self.errors: list[ConfigError] = []
         self._notes: dict[str, None] = {}
@@ -81,14 +101,15 @@ class Findings:
         *,
         near: str | None = None,
         file: str | None = None,
+        after: str = "",
     ) -> None:
-        """Add a warning; in a strict file it is an error."""
+        """Add a warning; in a strict file it is an error. `after` is what comes of it where it is none."""
         if self.strict:
             self.wrong(message, place, key, agent, near=near, file=file)
         else:
             subject = f"agent {agent!r}: " if agent is not None else ""
             hint = f" (did you mean {near!r}?)" if near is not None else ""
-            self.note(f"{file or self.file}:{place.line}: {subject}{message}{hint}")
+            self.note(f"{file or self.file}:{place.line}: {subject}{message}{hint}{after and ': '}{after}")
 
     def note(self, text: str) -> None:
         """Add a warning that is none of a strict file's errors."""

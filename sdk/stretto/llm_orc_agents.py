@@ -12,7 +12,7 @@ from .llm_orc_asking import put_asking
 from .llm_orc_inputs import put_dependencies, put_input
 from .llm_orc_marks import guard, literal, names_one, of_body
 from .llm_orc_models import Models
-from .llm_orc_params import number
+from .written_number import number
 from .yaml_text import Origin, Section, excerpt, kind_of
 
 # By which llm-orc tells an agent's kind, in this order; without any it asks a model.

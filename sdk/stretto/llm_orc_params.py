@@ -10,6 +10,7 @@ from .errors import ConfigError
 from .findings import Findings
 from .params import CHAT_PARAMETERS, check_params
 from .shapes import is_mapping
+from .written_number import number
 from .yaml_text import Place, Section, kind_of
 
 LLAMA_SERVER = "llama-server"
@@ -126,22 +127,3 @@ class WishReader:
 
     def _warn(self, message: str, place: Place, key: str) -> None:
         self._findings.warn(message, place, key, self._agent, file=self._file)
-
-
-def number(value: Any, *, whole: bool) -> int | float | None:
-    """Give a number, also one that is written as a text; None when it is none, or not whole."""
-    if isinstance(value, bool):
-        return None
-    if isinstance(value, str):
-        try:
-            value = int(value)
-        except ValueError:
-            try:
-                value = float(value)
-            except ValueError:
-                return None
-    if not isinstance(value, (int, float)) or (isinstance(value, float) and not abs(value) < 2**63):
-        return None
-    if whole:
-        return int(value) if value == int(value) else None
-    return value

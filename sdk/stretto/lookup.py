@@ -9,14 +9,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from itertools import islice
 from pathlib import Path
 from typing import Literal
 
 from .errors import ConfigError
+from .findings import Suggestions, nearest
 from .heading import heading
-from .tiers import LOCAL, Tier, absolute, identity, is_folder, is_within, project, tiers
+from .tiers import LOCAL, Tier, absolute, identity, is_folder, is_really_within, is_within, project, tiers
 from .yaml_text import excerpt
 
 Origin = Literal["folder", "local", "library", "global"]
@@ -46,7 +46,27 @@ class Found:
     shadowed_by: Path | None = None
 
 
-def find_ensemble(name: str, *, beside: Path | None, within: Path | None = None) -> Path:
+class Stems:
+    """The names of the ensembles in folders, each folder looked at once in a load, and the nearest ones."""
+
+    def __init__(self, suggestions: Suggestions) -> None:
+        self._suggestions = suggestions
+        self._known: dict[Path, frozenset[str]] = {}
+
+    def nearest(self, name: str, places: Iterable[Path]) -> str | None:
+        """Give the name in one of these folders that is nearest to another one."""
+        if not self._suggestions.take():
+            return None
+        for place in places:
+            if place not in self._known:
+                self._known[place] = frozenset(entry.stem for entry in _beside(place))
+        known = frozenset[str]().union(*(self._known[place] for place in places))
+        return nearest(name, sorted(known))
+
+
+def find_ensemble(
+    name: str, *, beside: Path | None, within: Path | None = None, stems: Stems | None = None
+) -> Path:
     """Find the file of an ensemble that another one names.
 
     The file that names it stands below a tier's `ensembles/`: the tiers are searched first, as llm-orc does, and then
@@ -57,32 +77,36 @@ def find_ensemble(name: str, *, beside: Path | None, within: Path | None = None)
             be left out. An absolute path must lie in the project or in a tier.
         beside: the file that names it. None: as if it stood in the working folder.
         within: the project that a relative path must not leave. None: `project` of the file's folder.
+        stems: of the load that it is found in.
 
     Raises:
-        ConfigError: it leaves the project and the tiers, or nothing has that name; with the nearest names.
+        ConfigError: it leaves the project and the tiers, by its text or through a link (but for the user's own, in the
+            global folder), or nothing has that name; with the nearest names.
     """
     folder = absolute(beside.parent if beside is not None else Path())
     around = tiers(folder)
     allowed = [within if within is not None else project(folder), *(tier.folder for tier in around)]
+    free = [tier.folder for tier in around if tier.own_links]
     places = [tier.ensembles for tier in reversed(around)]
     in_tier = any(is_within(folder, place) for place in places)
     places.insert(len(places) if in_tier else 0, folder)
     if "\0" in name or os.path.basename(name).strip() in ("", ".", ".."):
         raise ConfigError(f"an ensemble needs a name or a path of a file, got {excerpt(name)}", key="ensemble")
-    left = False
+    left = None
     for place in places:
         path = Path(os.path.normpath(place / name))
         if not any(is_within(path, root) for root in allowed):
-            left = True
+            left = "is outside"
         elif (file := _file(path)) is not None:
-            return file
-    if left:
-        message = f"the ensemble {excerpt(name)} is outside the project {allowed[0]} and the folders of configuration"
+            if any(is_within(file, root) for root in free) or is_really_within(file, allowed):
+                return file
+            left = "is a link that leaves"
+    if left is not None:
+        message = f"the ensemble {excerpt(name)} {left} the project {allowed[0]} and the folders of configuration"
         raise ConfigError(f"{message}: move it there, or add a folder {LOCAL} above both", key="ensemble")
     searched = ", ".join(dict.fromkeys(str(place) for place in places))
-    known = {entry.stem for place in places for entry in _beside(place)}
-    nearest = next(iter(get_close_matches(name, sorted(known), 1)), None)
-    raise ConfigError(f"no ensemble is named {excerpt(name)} in {searched}", key="ensemble", nearest=nearest)
+    near = (stems or Stems(Suggestions())).nearest(name, places)
+    raise ConfigError(f"no ensemble is named {excerpt(name)} in {searched}", key="ensemble", nearest=near)
 
 
 def find_top(name: str) -> Path:
@@ -95,7 +119,8 @@ def find_top(name: str) -> Path:
         ConfigError: nothing has that name, with the nearest one; or several files of one tier have it.
     """
     path = Path(name)
-    if not name.strip() or "\0" in name or os.path.lexists(path) or path.suffix in SUFFIXES:
+    there = os.path.lexists(path) and not is_folder(path)
+    if not name.strip() or "\0" in name or there or path.suffix in SUFFIXES:
         return path  # what cannot be read there is said by whoever reads it
     found = ensembles(Path(), [])
     for tier in dict.fromkeys(entry.tier for entry in found):
@@ -112,9 +137,9 @@ def find_top(name: str) -> Path:
     for entry in found:
         if name == entry.stem:
             return entry.file
-    nearest = next(iter(get_close_matches(name, [entry.name for entry in found], 1)), None)
+    near = nearest(name, [entry.name for entry in found])
     message = f"no file and no ensemble is named {excerpt(name)}: `stretto list` shows those that are found"
-    raise ConfigError(message, nearest=nearest)
+    raise ConfigError(message, nearest=near)
 
 
 def ensembles(start: Path, notes: list[str]) -> list[Found]:

@@ -6,22 +6,24 @@ A profile's own mistakes count only when an agent names it, as in llm-orc: they 
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from .config_file import ConfigFile
 from .errors import ConfigError
+from .findings import OF_KEYS, Suggestions
 from .inline_secrets import CURE, clean, is_secret
+from .tiers import check_inside
+from .written_number import number
 from .yaml_text import Place, Section, excerpt, kind_of, read_yaml
 
 MOST_FILES = 2_000  # in one `profiles/`
+MOST_BYTES = 2_000_000  # in all of them
 _SECTION = "model_profiles"
-_WHOLE = re.compile("[0-9]{1,18}")
+_NUMBERS = ("temperature", "max_tokens", "timeout_seconds")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,15 +73,16 @@ def read_profiles(configs: Iterable[ConfigFile], errors: list[ConfigError], note
         notes: gets which files are ignored, and why.
     """
     found: dict[str, Profile] = {}
+    suggestions = Suggestions()
     for config in configs:
-        for profile in [*_of_section(config, errors), *_of_folder(config, errors, notes)]:
+        for profile in [*_of_section(config, errors, suggestions), *_of_folder(config, errors, notes, suggestions)]:
             before = found.get(profile.name)
             shadows = () if before is None else (replace(before, shadows=()), *before.shadows)
             found[profile.name] = replace(profile, shadows=shadows)
     return found
 
 
-def _of_section(config: ConfigFile, errors: list[ConfigError]) -> list[Profile]:
+def _of_section(config: ConfigFile, errors: list[ConfigError], suggestions: Suggestions) -> list[Profile]:
     section, file = config.section.get(_SECTION, Section(Place(1, 1))), str(config.file)
     if not isinstance(section, Section):
         place = config.section.keys_at[_SECTION]
@@ -88,27 +91,35 @@ def _of_section(config: ConfigFile, errors: list[ConfigError]) -> list[Profile]:
         errors.append(ConfigError(message, file=file, line=place.line, column=place.column, key=_SECTION))
         return []
     return [
-        _profile(name, value, file, section.keys_at[name], config.tier.name)
+        _profile(name, value, Spot(file, section.keys_at[name], config.tier.name), suggestions)
         for name, value in section.items()
         if not name.startswith("x-")
     ]
 
 
-def _of_folder(config: ConfigFile, errors: list[ConfigError], notes: list[str]) -> list[Profile]:
-    folder, found = config.tier.folder / "profiles", list[Profile]()
+def _of_folder(
+    config: ConfigFile, errors: list[ConfigError], notes: list[str], suggestions: Suggestions
+) -> list[Profile]:
+    folder, found, left = config.tier.folder / "profiles", list[Profile](), MOST_BYTES
     for name in _names(folder, notes):
         file = folder / name
         if name.endswith(".yml"):
             notes.append(f"{file}: is not read: a file of a profile ends in .yaml")
             continue
+        left -= _size(file)
+        if left < 0:
+            message = f"the files of {folder} hold more than {MOST_BYTES} bytes: those from here on are not read"
+            errors.append(ConfigError(message, file=str(file), line=1, column=1))
+            break
         try:
+            check_inside(config.tier, file)
             section = read_yaml(file)
         except ConfigError as error:
             errors.append(error)
             continue
         called = section.get("name")
         if isinstance(called, str) and called:
-            found.append(_profile(called, section, str(file), section.place, config.tier.name))
+            found.append(_profile(called, section, Spot(str(file), section.place, config.tier.name), suggestions))
         elif _SECTION in section and called is None:
             line = section.keys_at[_SECTION].line
             cure = f"move what it holds into {config.file}, or write one file for each, with name: at its top"
@@ -118,6 +129,13 @@ def _of_folder(config: ConfigFile, errors: list[ConfigError], notes: list[str]) 
             message = f"a file of a profile needs a name: a text, got {kind_of(called)}"
             errors.append(ConfigError(message, file=str(file), line=place.line, column=place.column, key="name"))
     return found
+
+
+def _size(file: Path) -> int:
+    try:
+        return os.stat(file).st_size
+    except OSError:  # to read it says why
+        return 0
 
 
 def _names(folder: Path, notes: list[str]) -> list[str]:
@@ -145,15 +163,17 @@ def _prompt(value: Any) -> str | None:
 
 
 def _number(value: Any) -> str | None:
-    return None if isinstance(value, (int, float)) and not isinstance(value, bool) else "a number"
+    return None if number(value, whole=False) is not None else "a number"
 
 
 def _count(value: Any) -> str | None:
-    return None if isinstance(value, int) and not isinstance(value, bool) and value > 0 else "a whole number above 0"
+    count = number(value, whole=True)
+    return None if count is not None and count > 0 else "a whole number above 0"
 
 
 def _seconds(value: Any) -> str | None:
-    return None if _number(value) is None and value > 0 else "seconds above 0"
+    seconds = number(value, whole=False)
+    return None if seconds is not None and seconds > 0 else "seconds above 0"
 
 
 def _mapping(value: Any) -> str | None:
@@ -186,8 +206,55 @@ WITHOUT_EFFECT: Mapping[str, str] = {
 }
 
 
-def _profile(name: str, section: Any, file: str, place: Place, tier: str) -> Profile:
+class Profiles:
+    """The profiles of all tiers, read when the first of them is asked for.
+
+    Args:
+        configs: one for each tier, lowest first.
+    """
+
+    def __init__(self, configs: Iterable[ConfigFile]) -> None:
+        self._configs = tuple(configs)
+        self._named: Mapping[str, Profile] | None = None
+        self._errors: list[ConfigError] = []
+        self._notes: list[str] = []
+
+    @property
+    def named(self) -> Mapping[str, Profile]:
+        """All of them, by name."""
+        if self._named is None:
+            self._named = read_profiles(self._configs, self._errors, self._notes)
+        return self._named
+
+    @property
+    def errors(self) -> tuple[ConfigError, ...]:
+        """What is wrong with whole files."""
+        _ = self.named
+        return tuple(self._errors)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Which files are ignored."""
+        _ = self.named
+        return tuple(self._notes)
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """Where they are looked for."""
+        return tuple(f"{config.file} and {config.tier.folder / 'profiles'}" for config in reversed(self._configs))
+
+
+class Spot(NamedTuple):
+    """Where a profile stands."""
+
+    file: str
+    place: Place
+    tier: str
+
+
+def _profile(name: str, section: Any, spot: Spot, suggestions: Suggestions) -> Profile:
     """Check each key of a profile alone, so that all that is wrong is said together."""
+    file, place, tier = spot
     values = Section(place)
     errors: list[ConfigError] = []
     doubts: list[ConfigError] = []
@@ -201,12 +268,12 @@ def _profile(name: str, section: Any, file: str, place: Place, tier: str) -> Pro
         if key == "name" or key.startswith("x-") or value is None:
             continue
         if key not in KEYS:
-            doubts.append(_doubt(name, key, value).at(file=file, line=at.line, column=at.column))
+            doubts.append(_doubt(name, key, value, suggestions).at(file=file, line=at.line, column=at.column))
             continue
         if key in WITHOUT_EFFECT:
             notes.append(f"{file}:{at.line}: {key} of the profile {excerpt(name)} has no effect: {WITHOUT_EFFECT[key]}")
-        if key == "timeout_seconds" and isinstance(value, str) and _WHOLE.fullmatch(value):
-            value = int(value)  # llm-orc takes it as well
+        if key in _NUMBERS:  # llm-orc takes one that is written as a text as well
+            value = value if (read := number(value, whole=key == "max_tokens")) is None else read
         if (needed := KEYS[key](value)) is not None:
             message = f"{key} of the profile {excerpt(name)} must be {needed}, got {kind_of(value)}"
             errors.append(ConfigError(message, file=file, line=at.line, column=at.column, key=key))
@@ -215,11 +282,11 @@ def _profile(name: str, section: Any, file: str, place: Place, tier: str) -> Pro
     return Profile(name, values, file, place, tier, (), tuple(errors), tuple(doubts), tuple(notes))
 
 
-def _doubt(name: str, key: str, value: Any) -> ConfigError:
+def _doubt(name: str, key: str, value: Any, suggestions: Suggestions) -> ConfigError:
     if is_secret(key, value):
         return ConfigError(f"{clean(excerpt(key))} of the profile {excerpt(name)} holds a key: {CURE}", key=clean(key))
-    nearest = next(iter(get_close_matches(key, list(KEYS), 1)), None)
-    return ConfigError(f"{excerpt(key)} is not a key of a profile ({excerpt(name)})", key=key, nearest=nearest)
+    near = suggestions.nearest(key, KEYS, OF_KEYS)
+    return ConfigError(f"{excerpt(key)} is not a key of a profile ({excerpt(name)})", key=key, nearest=near)
 
 
 def _unplaced(error: ConfigError) -> str:

@@ -128,6 +128,8 @@ def compose(
         bare = replace(bare, item=item.value, index=item.index, count=item.count)
     if isinstance(agent.prompt, str):
         return replace(bare, text=filled(agent.prompt, bare, outcomes))
+    if agent.model is None and agent.prompt is None and agent.composite:
+        return bare  # `data` says what it gets: nobody reads a text
     made = _text(composer(bare), "the composer")
     composed = bare if made is bare.text else replace(bare, text=made)
     return composed if agent.prompt is None else replace(composed, text=_text(agent.prompt(composed), "prompt"))

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -40,7 +41,13 @@ class Script:
 
 
 def find_script(
-    text: str, *, agent: str, source: str | None, strictness: Literal["strict", "compat"], path: str | None = None
+    text: str,
+    *,
+    agent: str,
+    source: str | None,
+    strictness: Literal["strict", "compat"],
+    told_of_others: bool = False,
+    path: str | None = None,
 ) -> Script:
     """Find a script: a file beside the ensemble or in its project; in compat where llm-orc looks, else shell text.
 
@@ -50,6 +57,7 @@ def find_script(
         source: the ensemble's file. None: the working folder stands for its folder.
         strictness: "compat": `.llm-orc/scripts`, `.llm-orc`, the project, the library, the global folder, then beside
             the ensemble; what is no file there, and does not look like one, is run by a shell.
+        told_of_others: whether the agent gets results of others: its shell text runs in another shell then.
         path: `PATH` to look for interpreters in. None: this process's.
 
     Raises:
@@ -61,9 +69,10 @@ def find_script(
         return _strict(text, beside, path, agent)
     around = tiers(beside)
     folder = project(beside if _outer(beside, around) is None else Path())
+    inline = partial(_inline, text, folder, path, told_of_others=told_of_others)
     word = len(text.split()) == 1
     if word and not _like_a_path(text):
-        return _inline(text, folder, path)  # a word alone is a command for llm-orc, whatever files there are
+        return inline()  # a word alone is a command for llm-orc, whatever files there are
     places = _theirs(beside, around)
     file = _file(text, places, agent, path_meant=word)
     if file is not None:
@@ -71,7 +80,7 @@ def find_script(
     if word and _like_a_file(text):
         looked = ", ".join(dict.fromkeys(str(place.folder) for place in places))
         return Script((), folder, note=f"script {excerpt(text)} was not found in {looked}")
-    return _inline(text, folder, path)
+    return inline()
 
 
 def _strict(text: str, beside: Path, path: str | None, agent: str) -> Script:
@@ -162,30 +171,20 @@ def _started(file: Path, folder: Path, path: str | None) -> Script:
     return Script((program, str(file)), folder)
 
 
-def _inline(text: str, folder: Path, path: str | None) -> Script:
-    shell = _program(_SHELLS, path)
-    if shell is None:
-        return Script((), folder, inline=True, note=f"a script that is shell text needs {_SHELLS[0]}, not on the PATH")
-    return Script((shell, "-c", text), folder, inline=True)
+def _inline(text: str, folder: Path, path: str | None, *, told_of_others: bool) -> Script:
+    """Give shell text its shell, as in llm-orc.
 
-
-def started_by(script: Script, *, told_of_others: bool) -> tuple[str, ...]:
-    """Give program and arguments.
-
-    Shell text runs as in llm-orc: of an agent with dependencies in a plain `sh`, else in a bash that ends at the first
-    error, at a variable that is not set, and at an error within a pipe.
-
-    Args:
-        script: as `find_script` gave it.
-        told_of_others: whether its agent gets results of others.
+    Of an agent that gets results of others it runs in a plain `sh`, else in a bash that ends at the first error, at a
+    variable that is not set, and at an error within a pipe.
     """
-    if not script.inline or not script.argv:
-        return script.argv
-    shell, *rest = script.argv
-    if told_of_others:
-        return ("sh", *rest)
-    pipes = ("-o", "pipefail") if shell.endswith("bash") else ()
-    return (shell, "-eu", *pipes, *rest)
+    shells = ("sh",) if told_of_others else _SHELLS
+    shell = _program(shells, path)
+    if shell is None:
+        return Script((), folder, inline=True, note=f"a script that is shell text needs {shells[0]}, not on the PATH")
+    ends: tuple[str, ...] = () if told_of_others else ("-eu",)
+    if ends and Path(shell).name == "bash":
+        ends = ("-eu", "-o", "pipefail")
+    return Script((shell, *ends, "-c", text), folder, inline=True)
 
 
 def _program(names: Sequence[str], path: str | None) -> str | None:

@@ -15,14 +15,15 @@ from . import marks
 from .inputs import as_text
 from .llm_orc_result import record
 from .outcome import plain
+from .script_session import MARK
 
 if TYPE_CHECKING:
     from .agent import Agent
     from .inputs import Inputs
     from .outcome import Outcome
 
-# What every script may see of the environment; none of it is a secret.
-PASSED = ("PATH", "HOME", "LANG", "TMPDIR", "TZ")
+# What every script may see of the environment; none of it is a secret. A script within a script has marks of both.
+PASSED = ("PATH", "HOME", "LANG", "TMPDIR", "TZ", MARK)
 # Bytes of one variable with its name. Source: Linux, MAX_ARG_STRLEN: with a longer one no process starts (E2BIG).
 LONGEST_VARIABLE = 32 * 4096
 

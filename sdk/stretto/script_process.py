@@ -12,10 +12,9 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from subprocess import Popen
 
 from .script_pipes import Pipes
-from .script_session import has_ended, kill_session, reap, signal_group, start
+from .script_session import Session, has_ended, reap
 
 # Seconds from SIGTERM to SIGKILL, and from there until the end is no longer waited for. Together they stay below the
 # default `cancel_grace`.
@@ -25,6 +24,15 @@ DEATH = 0.5
 LINGER = 0.25
 # Seconds between two looks at a process on systems that do not tell when it ends.
 _LOOK = 0.02
+
+# Those that have a process, or are about to: for the end of this program, which no script hears of.
+_living: set[Process] = set()
+
+
+def kill_all() -> None:
+    """Kill all scripts of this program, at once; from wherever, the handler of a signal too."""
+    for process in tuple(_living):
+        process.kill()
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,22 +53,22 @@ class Ended:
 
 
 class Process:
-    """One process and all that it starts: nobody of its session survives it.
+    """One process and all that it starts: nobody of them survives it.
 
     Args:
         argv, folder, environment: of the process.
         stdin: what it may read; it need not.
     """
 
-    __slots__ = ("_argv", "_environment", "_folder", "_lock", "_pid", "_signal", "_stdin")
+    __slots__ = ("_argv", "_environment", "_folder", "_lock", "_session", "_signal", "_stdin")
 
     def __init__(self, argv: tuple[str, ...], folder: str, environment: dict[bytes, bytes], stdin: bytes) -> None:
         self._argv = argv
         self._folder = folder
         self._environment = environment
         self._stdin = stdin
-        self._lock = threading.Lock()  # held for single system calls only: the loop takes it as well
-        self._pid: int | None = None  # while it may be signalled: not yet reaped
+        self._lock = threading.RLock()  # held for moments: the loop takes it as well, and what interrupts the loop
+        self._session: Session | None = None  # while it may be signalled: not yet reaped
         self._signal: int | None = None  # the last one sent
 
     async def run(self) -> Ended:
@@ -78,7 +86,12 @@ class Process:
             with suppress(RuntimeError):  # the loop is closed: nobody waits any more
                 loop.call_soon_threadsafe(over.set_result, ended)
 
-        threading.Thread(target=self._whole, args=(tell,), name="stretto:script", daemon=True).start()
+        _living.add(self)
+        try:
+            threading.Thread(target=self._whole, args=(tell,), name="stretto:script", daemon=True).start()
+        except BaseException:
+            _living.discard(self)
+            raise
         try:
             await asyncio.wait((over,))
         except asyncio.CancelledError:
@@ -107,8 +120,15 @@ class Process:
     def _send(self, number: int) -> None:
         with self._lock:
             self._signal = number
-            if self._pid is not None:
-                signal_group(self._pid, number)
+            if self._session is not None:
+                self._session.signal(number)
+
+    def kill(self) -> None:
+        """Kill it and all that it has started, at once; its end is told as any other."""
+        with self._lock:
+            self._signal = signal.SIGKILL
+            if self._session is not None:
+                self._session.end()
 
     def _whole(self, tell: Callable[[Ended | BaseException], None]) -> None:
         ended: Ended | BaseException
@@ -116,34 +136,36 @@ class Process:
             ended = self._live()
         except BaseException as error:  # noqa: BLE001 - raised where it is awaited
             ended = error
+        finally:
+            _living.discard(self)
         tell(ended)
 
     def _live(self) -> Ended:
         if self._signal is not None:
             return Ended(None)
-        popen = start(self._argv, self._folder, self._environment)
-        with Pipes(popen, self._stdin) as pipes:
+        session = Session(self._argv, self._folder, self._environment)
+        with Pipes(session.popen, self._stdin) as pipes:
             try:
-                self._attend(popen, pipes)
+                self._attend(session, pipes)
             finally:
-                kill_session(popen.pid)
+                session.end()
                 with self._lock:
-                    self._pid = None
-                status = reap(popen)
-            until = time.monotonic() + _LOOK  # one that has fled the session may still be writing
+                    self._session = None
+                status = reap(session.popen)
+            until = time.monotonic() + _LOOK  # one whom nobody could find may still be writing
             while pipes.readable and pipes.pump(0) and time.monotonic() < until:
                 pass
         return Ended(status, pipes.output, pipes.errors, pipes.too_much)
 
-    def _attend(self, popen: Popen[bytes], pipes: Pipes) -> None:
+    def _attend(self, session: Session, pipes: Pipes) -> None:
         with self._lock:
-            self._pid = popen.pid
+            self._session = session
             if self._signal is not None:  # it came while the process was being started
-                signal_group(popen.pid, self._signal)
+                session.signal(self._signal)
         while not (pipes.ended or pipes.too_much):
             pipes.pump(None if pipes.watched else _LOOK)
             if not pipes.watched:
-                pipes.ended = has_ended(popen)
+                pipes.ended = has_ended(session.popen)
         until = time.monotonic() + LINGER
         while pipes.readable and not pipes.too_much and self._signal is None:
             left = until - time.monotonic()

@@ -1,35 +1,76 @@
-"""Tell when a process ends, and kill all that it has started.
+"""Start a script as the leader of a session, tell when it ends, and kill all that it has started.
 
-A script leads a session of its own. As long as its leader has not been reaped, no other session can have that number.
+As long as its leader has not been reaped, no other session can have that number.
 """
 
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 import subprocess
+from collections.abc import Mapping
 from contextlib import suppress
 
+from .script_kin import Kin, alone, born, descendants, kin
+
+# The variable by which those who leave the session are known; of a script within a script it holds the marks of both.
+MARK = "STRETTO_SCRIPT"
 # Rounds of looking for what was born while the last round killed.
 _ROUNDS = 20
 
 
-def start(argv: tuple[str, ...], folder: str, environment: dict[bytes, bytes]) -> subprocess.Popen[bytes]:
-    """Start a process that leads a session of its own, with three unbuffered pipes.
+class Session:
+    """A process that leads a session of its own, and all that it starts.
+
+    Args:
+        argv, folder, environment: of the process; it gets three unbuffered pipes.
 
     Raises:
         OSError: when it cannot be started.
     """
-    return subprocess.Popen(
-        argv,
-        bufsize=0,
-        cwd=folder,
-        env=environment,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-    )
+
+    __slots__ = ("_known", "_leader", "_mark", "popen")
+
+    def __init__(self, argv: tuple[str, ...], folder: str, environment: Mapping[bytes, bytes]) -> None:
+        self._mark = secrets.token_hex(8).encode()
+        name = MARK.encode()
+        marks = b" ".join((*environment.get(name, b"").split(), self._mark))
+        self.popen = subprocess.Popen(
+            argv,
+            bufsize=0,
+            cwd=folder,
+            env={**environment, name: marks},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+        self._leader = Kin(self.popen.pid, born(self.popen.pid))
+        self._known = set[Kin]()
+
+    def signal(self, number: int) -> None:
+        """Send a signal to its process group, in moments; nobody may be left of that."""
+        self._known |= descendants(self._leader.pid)  # when those between have died, nobody knows whose they were
+        with suppress(ProcessLookupError, PermissionError):  # macOS: of a group of which only a zombie is left
+            os.killpg(self._leader.pid, number)
+
+    def end(self) -> None:
+        """Kill them all, those too who have moved into a group or a session of their own, as `timeout` and `setsid` do.
+
+        To be called before the leader is reaped.
+        """
+        self.signal(signal.SIGKILL)
+        if alone(self._leader.pid):
+            return
+        killed = set[Kin]()
+        for _ in range(_ROUNDS):
+            found = (self._known | kin(self._leader, self._mark)) - killed
+            if not found:
+                return
+            for one in found:
+                one.kill()
+            killed |= found
 
 
 def watch(pid: int) -> int | None:
@@ -48,37 +89,6 @@ def has_ended(popen: subprocess.Popen[bytes]) -> bool:
         return True
     except AttributeError:  # macOS before Python 3.13
         return popen.poll() is not None
-
-
-def signal_group(leader: int, number: int) -> None:
-    """Send a signal to a process group; nobody may be left of it."""
-    with suppress(ProcessLookupError, PermissionError):  # macOS: of a group of which only a zombie is left
-        os.killpg(leader, number)
-
-
-def kill_session(leader: int) -> None:
-    """Kill a session: its process group, and those who have moved into a group of their own, as `timeout` does."""
-    signal_group(leader, signal.SIGKILL)
-    killed = {leader}
-    for _ in range(_ROUNDS):
-        found = _members(leader) - killed
-        for pid in found:
-            with suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGKILL)
-        if not found:
-            return
-        killed |= found
-
-
-def _members(session: int) -> set[int]:
-    found: set[int] = set()
-    with suppress(FileNotFoundError, PermissionError):  # only Linux lists its processes there
-        for name in os.listdir("/proc"):
-            if name.isdecimal():
-                with suppress(ProcessLookupError, PermissionError):
-                    if os.getsid(int(name)) == session:
-                        found.add(int(name))
-    return found
 
 
 def reap(popen: subprocess.Popen[bytes]) -> int | None:

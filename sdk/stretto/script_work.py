@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from .errors import ScriptFailed
 from .inputs import as_text
-from .script import started_by
 from .script_input import PASSED, encoded, environment, stdin_of, variables_of
 from .script_process import Process
 from .script_reply import failed, reply_of
@@ -56,8 +55,7 @@ class ScriptWork:
             given = replace(given, data=text)
         stdin = stdin_of(given)
         passed = environment(given.agent.env or (), self._environ)
-        argv = started_by(script, told_of_others=given.told_of_others)
-        process = Process(argv, str(script.folder), encoded({**passed, **variables_of(given, stdin)}), stdin)
+        process = Process(script.argv, str(script.folder), encoded({**passed, **variables_of(given, stdin)}), stdin)
         try:
             return reply_of(await process.run(), given)
         except ScriptFailed as error:

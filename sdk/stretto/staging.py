@@ -160,7 +160,13 @@ class Staging:
         from .script import find_script  # with what it needs, for those who have scripts
 
         assert agent.script is not None
-        return find_script(agent.script, agent=agent.name, source=ensemble.source, strictness=ensemble.strictness)
+        return find_script(
+            agent.script,
+            agent=agent.name,
+            source=ensemble.source,
+            strictness=ensemble.strictness,
+            told_of_others=bool(agent.depends_on) and agent.fan_out is None,  # as `Given.told_of_others` will say
+        )
 
     async def _chosen(
         self, ensemble: Ensemble, stacks: Mapping[str, layers.Stack], here: Inherited, agent: str, name: str, path: Path

@@ -7,14 +7,14 @@ Settings and prices are laid over each other one by one. From low to high: of ea
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from .config_file import ConfigFile, read_config_files
 from .errors import ConfigError
 from .performance import NAME, Performance, read_performance, read_performance_section
-from .profiles import Profile, read_profiles
+from .profiles import Profiles
 from .tiers import Tier, absolute, identity, project, tiers
 
 
@@ -27,56 +27,59 @@ class Surroundings:
         tiers: lowest first.
         performance: settings and prices, the nearest winning.
         notes: what of them has no effect, with file and line.
-        profiles: by name.
-        profile_errors: what is wrong with whole files of profiles. An agent that names a profile makes them errors in
-            strict files; in others notes, unless nothing defines that profile.
-        profile_notes: which files of profiles are ignored; said when an agent names a profile.
+        doubts: which of their keys are nearly one that is known: errors in strict files, else notes.
+        profiles: what is wrong with whole files of them is said when an agent names a profile: errors in strict files;
+            in others notes, unless nothing defines that profile.
     """
 
     project: Path
     tiers: tuple[Tier, ...]
     performance: Performance
     notes: tuple[str, ...]
-    profiles: Mapping[str, Profile]
-    profile_errors: tuple[ConfigError, ...]
-    profile_notes: tuple[str, ...]
+    doubts: tuple[ConfigError, ...]
+    profiles: Profiles
+
+
+class Tiers:
+    """What stands in the tiers, read once in a load, whatever number of folders they are around."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[Tier, ...], tuple[list[ConfigFile], Profiles]] = {}
+        self._said: dict[Path, tuple[Performance, list[ConfigError]]] = {}
+
+    def around(self, path: Path, errors: list[ConfigError]) -> Surroundings:
+        """Read what stands around a file; never raises: what is wrong with settings is added to `errors`."""
+        folder = absolute(path.parent)
+        around = tiers(folder)
+        if around not in self._known:
+            read = read_config_files(around)
+            self._known[around] = (read, Profiles(read))
+        configs, profiles = self._known[around]
+        performance = self._performance(configs, path, errors)
+        return Surroundings(
+            project=project(folder),
+            tiers=around,
+            performance=performance,
+            notes=(*(note for config in configs for note in config.notes), *performance.notes),
+            doubts=performance.doubts,
+            profiles=profiles,
+        )
+
+    def _performance(self, configs: list[ConfigFile], path: Path, errors: list[ConfigError]) -> Performance:
+        laid = Performance()
+        for file, config in performance_files(configs, path):
+            if file not in self._said:
+                broken: list[ConfigError] = []
+                self._said[file] = (read_one(file, config, broken), broken)
+            said, wrong = self._said[file]
+            errors.extend(wrong)
+            laid = laid if wrong else said.over(laid)
+        return laid
 
 
 def surroundings(path: Path, errors: list[ConfigError]) -> Surroundings:
     """Read what stands around an ensemble's file; never raises: what is wrong with settings is added to `errors`."""
-    folder = absolute(path.parent)
-    around = tiers(folder)
-    configs = read_config_files(around)
-    profile_errors: list[ConfigError] = []
-    profile_notes: list[str] = []
-    profiles = read_profiles(configs, profile_errors, profile_notes)
-    performance = read_performances(configs, path, errors)
-    return Surroundings(
-        project=project(folder),
-        tiers=around,
-        performance=performance,
-        notes=performance.notes,
-        profiles=profiles,
-        profile_errors=tuple(profile_errors),
-        profile_notes=tuple(profile_notes),
-    )
-
-
-def read_performances(configs: Iterable[ConfigFile], path: Path, errors: list[ConfigError]) -> Performance:
-    """Lay together what the tiers' files say and what stands beside `path`; what is wrong is added to `errors`.
-
-    Args:
-        configs: one for each tier, lowest first.
-        path: of the ensemble's file; it is not read.
-        errors: gets what is wrong; a file with errors counts for nothing, the others do.
-    """
-    laid = Performance()
-    for file, config in performance_files(configs, path):
-        broken: list[ConfigError] = []
-        said = read_one(file, config, broken)
-        errors.extend(broken)
-        laid = laid if broken else said.over(laid)
-    return laid
+    return Tiers().around(path, errors)
 
 
 def read_one(file: Path, config: ConfigFile | None, errors: list[ConfigError]) -> Performance:
@@ -85,6 +88,8 @@ def read_one(file: Path, config: ConfigFile | None, errors: list[ConfigError]) -
         errors.extend(config.errors)
         return read_performance_section(config.section, str(file), errors)
     try:
+        if tier is not None:
+            check_inside(tier, file)
         return read_performance(file)
     except ConfigError as error:
         errors.extend(error.errors or (error,))

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from .errors import ConfigError
+
 TierName = Literal["local", "library", "global"]
 LOCAL = ".llm-orc"
 LIBRARY = "llm-orchestra-library"
@@ -124,6 +126,17 @@ def is_really_within(path: Path, roots: Iterable[Path]) -> bool:
     """Tell whether what a path leads to lies in one of the folders, links followed on both sides."""
     found = real(path)
     return any(found.is_relative_to(real(root)) for root in roots)
+
+
+def check_inside(tier: Tier, file: Path) -> None:
+    """Refuse a file of a tier that is a link which leaves the project: whoever wrote that chose it, and not its user.
+
+    Raises:
+        ConfigError: with the file.
+    """
+    if not tier.own_links and not is_really_within(file, (tier.folder, project(tier.folder))):
+        message = "is a link that leaves its project, and is not read: copy the file"
+        raise ConfigError(message, file=str(file), line=1, column=1)
 
 
 def identity(path: Path) -> object:

@@ -152,14 +152,22 @@ def read_bytes(path: str | Path, most: int, *, pipe: bool = False) -> bytes:
         OSError: it cannot be read.
         ValueError: no file can have that name.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0))
-    with os.fdopen(descriptor, "rb") as file:
+    _check_kind(os.stat(path).st_mode, pipe=pipe)  # to open a device may do something
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    try:
         mode = os.fstat(descriptor).st_mode
-        if pipe and stat.S_ISFIFO(mode):
+        _check_kind(mode, pipe=pipe)
+        if stat.S_ISFIFO(mode):
             os.set_blocking(descriptor, True)  # one without a writer is at its end
-        elif not stat.S_ISREG(mode):
-            raise OSError(0, "Is a directory" if stat.S_ISDIR(mode) else "Is no regular file")
-        return file.read(most)
+        with open(descriptor, "rb", closefd=False) as file:
+            return file.read(most)
+    finally:
+        os.close(descriptor)
+
+
+def _check_kind(mode: int, *, pipe: bool) -> None:
+    if not stat.S_ISREG(mode) and not (pipe and stat.S_ISFIFO(mode)):
+        raise OSError(0, "Is a directory" if stat.S_ISDIR(mode) else "Is no regular file")
 
 
 def _text(name: str, *, pipe: bool) -> str:
