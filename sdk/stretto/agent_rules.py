@@ -42,7 +42,7 @@ def listed(key: str, values: Any, what: str, *, agent: str | None = None) -> tup
     Raises:
         ConfigError: when it is no list.
     """
-    if isinstance(values, (str, Mapping)) or not hasattr(values, "__iter__"):
+    if isinstance(values, (str, Mapping, type)) or not hasattr(values, "__iter__"):
         raise ConfigError(f"{key} must be a list of {what}, got {told(values)}", agent=agent, key=key)
     return tuple(values)
 
@@ -87,7 +87,8 @@ def check_kind(agent: Agent) -> None:
         if value is not None and (not isinstance(value, str) or not value.strip()):
             raise refused(agent, key, "a text that is not empty", value)
     ensemble: Any = agent.ensemble
-    if ensemble is not None and not (isinstance(ensemble, str) and ensemble.strip()) and not hasattr(ensemble, "plan"):
+    is_one = hasattr(ensemble, "plan") and not isinstance(ensemble, type)  # the class itself stands further up
+    if ensemble is not None and not (isinstance(ensemble, str) and ensemble.strip()) and not is_one:
         raise refused(agent, "ensemble", "an Ensemble, a relative path or a stem", ensemble)
 
 

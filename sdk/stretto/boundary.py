@@ -14,7 +14,7 @@ from opentelemetry.trace import use_span
 
 from . import telemetry
 from .clock import now
-from .errors import BadResponse, CallError
+from .errors import BadResponse, CallError, cleaned
 from .reply import Reply
 from .stream import Stream
 from .usage import Usage
@@ -105,10 +105,12 @@ def _settled(call: Call, reply: Reply) -> Reply:
     cost = reply.cost
     if services is not None and call.kind == "llm":
         cost = services.cost(call.model, usage, cost)
-        if services.redactor.knows_keys:
-            reply = _without_keys(reply, services.redactor.model_text)
     elif call.work is not None:
         cost = 0.0
+    if services is not None and call.kind != "function" and services.redactor.knows_keys:
+        reply = _without_keys(reply, services.redactor.model_text)
+        if call.kind == "script":
+            reply = replace(reply, raw=_data_without_keys(reply, services.redactor.model_text))
     attempt.cost = cost
     return reply if cost is reply.cost and usage is reply.usage else replace(reply, cost=cost, usage=usage)
 
@@ -128,6 +130,14 @@ def _without_keys(reply: Reply, clean: Callable[[str], str]) -> Reply:
         finish_reason=None if reply.finish_reason is None else clean(reply.finish_reason),
         headers={name: clean(value) for name, value in reply.headers.items()},
     )
+
+
+def _data_without_keys(reply: Reply, clean: Callable[[str], str]) -> Any:
+    """Take the run's own keys out of what a script wrote: other than a model's, its `raw` is what others are given."""
+    try:
+        return cleaned(reply.raw, clean)
+    except RecursionError:  # nested deeper than can be looked through: it stays the text that it came as
+        return reply.text
 
 
 def _failure(call: Call, error: BaseException) -> BaseException:

@@ -194,7 +194,7 @@ def run(
     text = None if input is None else _read(input, "INPUT")
     if schedule is not None:
         ensemble = replace(ensemble, schedule=schedule)
-    allowed = allow_scripts or _asked_for_scripts(ensemble, file, trust)
+    allowed = allow_scripts or _allowed_scripts(ensemble, file, trust)
     runner = Runner(settings=settings, trusted_origins=trust, allow_scripts=allowed)
 
     def start() -> Run:
@@ -207,28 +207,32 @@ def run(
 main.add_command(run, "invoke")  # llm-orc's word for it
 
 
-def _asked_for_scripts(ensemble: Ensemble, file: str, trust: tuple[str, ...]) -> bool:
-    """Ask once, on a terminal, whether what an ensemble would start may be started."""
+def _allowed_scripts(ensemble: Ensemble, file: str, trust: tuple[str, ...]) -> list[list[str]]:
+    """Ask once, on a terminal, whether what an ensemble would start may be started; give those commands."""
     from .runner import Runner
     from .show import one_line
 
     if not (sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()):
-        return False
+        return []
     scripts = _scripts(Runner(trusted_origins=trust).describe(ensemble))
     if not scripts:
-        return False
+        return []
     for name, argv in scripts:
         click.echo(one_line(f"  {name}: {shlex.join(argv)}"), err=True)
-    return click.confirm(f"{file} starts what is listed above. Start it?", err=True)
+    allowed = click.confirm(f"{file} starts what is listed above. Start it?", err=True)
+    return [argv for _, argv in scripts] if allowed else []
 
 
 def _scripts(described: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
+    """Give agents and commands; what a dispatch chooses is not known yet, so it may start none of its own."""
     found: list[tuple[str, list[str]]] = []
-    for agent in described["agents"]:
-        if agent["script"] is not None:
-            found.append((agent["name"], agent["script"]))
-        if agent["ensemble"] is not None:
-            found += _scripts(agent["ensemble"])
+    left, seen = [described], set[int]()
+    while left:
+        one = left.pop()
+        if id(one) not in seen:
+            seen.add(id(one))
+            found += [(agent["name"], agent["script"]) for agent in one["agents"] if agent["script"]]
+            left += [agent["ensemble"] for agent in one["agents"] if agent["ensemble"] is not None]
     return found
 
 
@@ -278,25 +282,39 @@ async def _run(runner: Runner, start: Callable[[], Run], form: str, verbose: boo
     elif form == "text" and live.terminal is not None and live.terminal.text:
         _write(live.terminal.text)
     if stopped_by:
-        return TERMINATED if stopped_by[0] == signal.SIGTERM else INTERRUPTED
+        return INTERRUPTED if stopped_by[0] == signal.SIGINT else TERMINATED
     return _CODES.get(live.status, FAILED)
 
 
 def _stop_on_signals(live: Run) -> list[int]:
-    """Let the first Ctrl-C or SIGTERM cancel the run, and the second kill."""
+    """Let the first Ctrl-C, SIGTERM, SIGHUP or SIGQUIT cancel the run, and the second kill."""
     received: list[int] = []
     loop = asyncio.get_running_loop()
+    ignored = [one for one in (signal.SIGHUP, signal.SIGQUIT) if signal.getsignal(one) == signal.SIG_IGN]  # nohup
+    heard = [one for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT) if one not in ignored]
 
     def stop(number: int) -> None:
         received.append(number)
-        for one in (signal.SIGINT, signal.SIGTERM):
+        from .script_process import any_living  # at work already, or a matter of milliseconds
+
+        then = _go_down if any_living() else signal.SIG_DFL  # which needs nobody who listens
+        for one in heard:
             loop.remove_signal_handler(one)
-            signal.signal(one, signal.SIG_DFL)
+            signal.signal(one, then)
         live.cancel()
 
-    for one in (signal.SIGINT, signal.SIGTERM):
+    for one in heard:
         loop.add_signal_handler(one, stop, one)
     return received
+
+
+def _go_down(number: int, _: object) -> None:
+    """Die of a signal, and take the scripts along: each has a session of its own, which the signal does not reach."""
+    from .script_process import kill_all
+
+    signal.signal(number, signal.SIG_DFL)
+    kill_all()
+    os.kill(os.getpid(), number)
 
 
 @main.command()

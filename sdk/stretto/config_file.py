@@ -16,7 +16,7 @@ from .yaml_text import MOST_BYTES, Place, Section, excerpt, read_bytes, read_yam
 
 NAME = "config.yaml"
 READ = ("model_profiles", "performance")  # of its sections; llm-orc has more
-MOST_NOTES = 20  # on its keys
+MOST_LOOKED_AT = 100  # of its other keys
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +28,14 @@ class ConfigFile:
         file: its path, there or not.
         section: what it holds; empty when it is missing, empty or broken.
         errors: what is wrong with the whole file.
-        notes: sections that are probably meant otherwise, with file and line.
+        doubts: its keys that are nearly one that is read.
     """
 
     tier: Tier
     file: Path
     section: Section
     errors: tuple[ConfigError, ...] = ()
-    notes: tuple[str, ...] = ()
+    doubts: tuple[ConfigError, ...] = ()
 
 
 def read_config_files(tiers: Iterable[Tier]) -> list[ConfigFile]:
@@ -49,19 +49,19 @@ def _read(tier: Tier, file: Path) -> ConfigFile:
         try:
             check_inside(tier, file)
             section = read_yaml(file)
-            return ConfigFile(tier, file, section, notes=tuple(_near_misses(section, file)))
+            return ConfigFile(tier, file, section, doubts=tuple(_near_misses(section, str(file))))
         except ConfigError as error:
             if not _is_blank(tier, file):  # which llm-orc takes, such as one whose lines are all commented out
                 errors = error.errors or (error,)
     return ConfigFile(tier, file, Section(Place(1, 1)), errors)
 
 
-def _near_misses(section: Section, file: Path) -> Iterator[str]:
-    for key in [key for key in section if key not in READ][:MOST_NOTES]:
-        near = nearest(key, READ, OF_KEYS)
+def _near_misses(section: Section, file: str) -> Iterator[ConfigError]:
+    for key in [key for key in section if key not in READ][:MOST_LOOKED_AT]:
+        near, at = nearest(key, READ, OF_KEYS), section.keys_at[key]
         if near is not None:
-            line = section.keys_at[key].line
-            yield clean(f"{file}:{line}: {excerpt(key)} is ignored (did you mean {near!r}?)")
+            message = f"{clean(excerpt(key))} is not a section that is read"
+            yield ConfigError(message, file=file, line=at.line, column=at.column, key=clean(key), nearest=near)
 
 
 def _is_blank(tier: Tier, file: Path) -> bool:

@@ -21,7 +21,7 @@ from .loop import Loop
 from .plan import Ancestors, Before, Plan, plan
 from .prompt import COMPOSERS, Composer
 from .settings import Settings
-from .shapes import is_mapping
+from .shapes import is_mapping, told
 from .substitute import Substitute, substitutes
 
 if TYPE_CHECKING:
@@ -94,6 +94,9 @@ class Ensemble:
         if self.schedule == "ready" and self.settings is not None and self.settings.phase_timeout is not None:
             raise ConfigError("phase_timeout needs schedule='phases': with 'ready' a phase has no end of its own")
         check_input(self.default_input)
+        if not is_mapping(self.prices):
+            raise ConfigError(f"prices must be a mapping, got {told(self.prices)}", key="prices")
+        object.__setattr__(self, "notes", listed("notes", self.notes, "texts"))
         defaults = _checked_defaults(self.defaults)
         object.__setattr__(self, "agents", tuple(_completed(agent, defaults, self.model) for agent in agents))
         object.__setattr__(self, "middleware", listed("middleware", self.middleware, "layers"))
@@ -221,7 +224,7 @@ def _digest(ensemble: Ensemble, known: dict[int, str]) -> str:
         if ensemble.strictness == "compat":  # its guards and scripts work in another way
             shape["strictness"] = ensemble.strictness
         text = json.dumps(shape, sort_keys=True, ensure_ascii=False, default=str)
-        known[id(ensemble)] = hashlib.sha256(text.encode()).hexdigest()
+        known[id(ensemble)] = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
     return known[id(ensemble)]
 
 

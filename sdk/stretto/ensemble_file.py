@@ -21,7 +21,7 @@ from .script import find_script
 from .settings import Settings
 from .surroundings import Surroundings
 from .unavailable import Unavailable
-from .yaml_text import Place, Section, kind_of
+from .yaml_text import Items, Place, Section, kind_of
 
 VERSION = 1
 MOST_SCRIPTS = 1000  # that are looked for while a file is read; a runner looks for all of them
@@ -86,6 +86,8 @@ class EnsembleFile:
         settings = Settings()
         if "settings" in given:
             settings = read_settings(given["settings"], findings.file, findings.errors)
+        for doubt in self._around.doubts if findings.strict else ():
+            findings.add(doubt)
         if findings.errors:
             return None
         for note in self._around.notes:
@@ -186,7 +188,7 @@ class EnsembleFile:
             elif not unknown_to_agents(section, key, self._findings, agent, shared=shared) and fits(
                 section, key, self._findings, agent
             ):
-                given[key] = read_layers(section, self._findings, agent) if key == "middleware" else value
+                given[key] = read_layers(section, self._findings, agent) if key == "middleware" else _read(key, value)
         return given
 
     def _resolve(self, given: dict[str, Any], section: Section, agent: str | None) -> None:
@@ -196,10 +198,20 @@ class EnsembleFile:
         strictness: Any = "strict" if self._findings.strict else "compat"
         if given.get("script") and self._scripts < MOST_SCRIPTS:
             self._scripts += 1
+            source, place = self._findings.file, section.keys_at["script"]
             try:
-                find_script(given["script"], agent=agent or "", source=self._findings.file, strictness=strictness)
+                script = find_script(
+                    given["script"],
+                    agent=agent or "",
+                    source=source,
+                    strictness=strictness,
+                    suggest=self._findings.suggestions.take,
+                )
             except ConfigError as error:
                 self._findings.refused(error, section, "script", agent)
+            else:
+                if script.note:
+                    self._findings.warn(script.note, place, "script", agent, after="the agent fails without a process")
         if given.get("ensemble"):
             found = self._find(Reference(given["ensemble"], section.keys_at["ensemble"], "ensemble", agent))
             _take(found, given, "ensemble")
@@ -215,6 +227,17 @@ class EnsembleFile:
             _take(found, given, "loop")
         elif found is not None:
             given["loop"] = {**loop, "body": found}
+
+
+def _read(key: str, value: Any) -> Any:
+    """Give a value without the keys that are people's own."""
+    if key == "loop":
+        return value.without_own()
+    if key == "fallback":
+        items = value if isinstance(value, Items) else [value]
+        read = [one.without_own() if isinstance(one, Section) else one for one in items]
+        return read if isinstance(value, Items) else read[0]
+    return value
 
 
 def _take(found: Ensemble | Unavailable | None, given: dict[str, Any], key: str) -> None:
@@ -257,6 +280,12 @@ def placed(error: ConfigError, file: str, section: Section) -> ConfigError:
     first = key.partition(".")[0]
     place = place_in(own, key if first in own else next((k for k in _WRITTEN_AS.get(first, ()) if k in own), key))
     return error.at(file=file if origin is None else origin.file or file, line=place.line, column=place.column)
+
+
+def holds(section: Section, error: ConfigError) -> bool:
+    """Tell whether an agent has the key that an error is about."""
+    own = _of_agent(section, error.agent)
+    return own is not section and (error.key or "").partition(".")[0] in own
 
 
 def _of_agent(section: Section, name: str | None) -> Section:

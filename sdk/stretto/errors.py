@@ -203,8 +203,8 @@ class CallError(StrettoError):
     def redact(self, clean: Callable[[str], str]) -> None:
         """Take keys out of every text that it holds, those in mappings and lists included."""
         for name, value in list(self.__dict__.items()):
-            self.__dict__[name] = _cleaned(value, clean)
-        self.args = _cleaned(self.args, clean)
+            self.__dict__[name] = cleaned(value, clean)
+        self.args = cleaned(self.args, clean)
 
     def to_dict(self) -> dict[str, Any]:
         """Give the error as plain data: its class as `type`, and every attribute."""
@@ -223,13 +223,14 @@ class CallError(StrettoError):
         return _rebuild, (type(self), dict(self.__dict__))
 
 
-def _cleaned(value: Any, clean: Callable[[str], str]) -> Any:
+def cleaned(value: Any, clean: Callable[[str], str]) -> Any:
+    """Give data with each of its texts cleaned, the keys of mappings too."""
     if isinstance(value, str):
         return clean(value)
     if is_mapping(value):
-        return {key: _cleaned(item, clean) for key, item in value.items()}
+        return {cleaned(key, clean): cleaned(item, clean) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        found: list[Any] = [_cleaned(item, clean) for item in cast("list[Any]", value)]  # what it holds is unknown
+        found: list[Any] = [cleaned(item, clean) for item in cast("list[Any]", value)]  # what it holds is unknown
         return tuple(found) if isinstance(value, tuple) else found
     return value
 

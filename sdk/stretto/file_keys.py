@@ -106,7 +106,7 @@ def unknown_at_top(section: Section, key: str, findings: Findings) -> None:
         findings.warn(f"{key} holds a key, which is not used: {CURE}", place, key)
         return
     # Not counted: whether such a key is an error must not hang on how many mistakes were made before.
-    near = nearest(key, (*TOP_KEYS, *llm_orc.KEYS), OF_KEYS)
+    near = nearest(key, (*TOP_KEYS, *llm_orc.KEYS), 0.75)
     if near is not None or findings.strict:
         findings.wrong(f"{excerpt(key)} is not a key of an ensemble", place, key, near=near)
     else:

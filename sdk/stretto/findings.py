@@ -13,7 +13,7 @@ MOST_FOUND = 1000  # errors; who has more of them is told to begin with these
 MOST_NOTES = 100
 MOST_SUGGESTED = 20  # in one load: each search costs time
 LONG_WORD = 80  # characters; what is longer is no slip of the pen
-OF_KEYS = 0.75  # how alike a key and the one that was meant are; names of people's own may differ more
+OF_KEYS = 0.72  # how alike a key and the one that was meant are; names of people's own may differ more
 
 
 def nearest(word: str, names: Iterable[str], cutoff: float = 0.6) -> str | None:
@@ -35,6 +35,11 @@ class Suggestions:
     def nearest(self, word: str, names: Iterable[str], cutoff: float = 0.6) -> str | None:
         """Give the name that is nearest to a word, while there is one more."""
         return nearest(word, names, cutoff) if self.take() else None
+
+
+def ignored(doubt: ConfigError) -> str:
+    """Say of a key that is none, and has its place, that it is ignored."""
+    return f"{doubt.file}:{doubt.line}: {ConfigError(doubt.message, nearest=doubt.nearest)}: it is ignored"
 
 
 class Findings:

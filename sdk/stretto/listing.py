@@ -7,13 +7,14 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .config_file import ConfigFile, read_config_files
+from .config_file import read_config_files
 from .errors import ConfigError
+from .findings import ignored
 from .inline_secrets import clean
 from .lookup import Found, ensembles
 from .profiles import Profile, read_profiles
 from .show import one_line
-from .surroundings import performance_files, read_one
+from .surroundings import SettingsFile, performance_files, read_one
 from .tiers import Tier, absolute, identity, tiers
 from .yaml_text import Items, kind_of, read_yaml
 
@@ -35,6 +36,7 @@ def listing(folder: Path) -> dict[str, Any]:
     folder = absolute(folder)
     around, notes, errors = tiers(folder), list[str](), list[ConfigError]()
     configs = read_config_files(around)
+    notes.extend(ignored(doubt) for config in configs for doubt in config.doubts)
     profiles = read_profiles(configs, errors, notes)
     files = performance_files(configs, folder / "ensemble")
     return {
@@ -42,7 +44,7 @@ def listing(folder: Path) -> dict[str, Any]:
         "tiers": [{"name": tier.name, "folder": str(tier.folder)} for tier in reversed(around)],
         "ensembles": [_ensemble(found) for found in ensembles(folder, notes)],
         "profiles": [row for name in sorted(profiles) for row in _profile_rows(profiles[name])],
-        "settings": [_settings(file, config, around, notes) for file, config in reversed(files)],
+        "settings": [_settings(source, around, notes) for source in reversed(files)],
         "warnings": [*_said(errors), *map(clean, notes)],
     }
 
@@ -62,7 +64,7 @@ def _ensemble(found: Found) -> dict[str, Any]:
                 wrong = ConfigError(f"{key} must be {what}, got {kind_of(section.get(key))}", key=key)
                 errors.append(wrong.at(file=str(found.file), line=place.line, column=place.column))
     return {
-        "name": found.name,
+        "name": clean(found.name),
         "tier": found.tier,
         "file": str(found.file),
         "description": clean(description),
@@ -76,7 +78,7 @@ def _profile_rows(profile: Profile) -> list[dict[str, Any]]:
     for one in (profile, *profile.shadows):
         errors, notes = one.complaints(strict=False)
         row = {
-            "name": one.name,
+            "name": clean(one.name),
             "model": clean(one.values.get("model", "")),
             "provider": clean(one.values.get("provider", "")),
             "tier": one.tier,
@@ -90,16 +92,16 @@ def _profile_rows(profile: Profile) -> list[dict[str, Any]]:
     return rows
 
 
-def _settings(file: Path, config: ConfigFile | None, around: Iterable[Tier], notes: list[str]) -> dict[str, Any]:
-    errors: list[ConfigError] = []
-    said = read_one(file, config, errors)
+def _settings(source: SettingsFile, around: Iterable[Tier], notes: list[str]) -> dict[str, Any]:
+    file, errors = source.file, list[ConfigError]()
+    said = read_one(source, errors)
     notes.extend(said.notes)
     same = (tier.name for tier in around if identity(tier.folder) == identity(file.parent))
     return {
         "file": str(file),
         "tier": next(same, "folder"),
         "settings": {name: getattr(said.settings, name) for name in sorted(said.settings.given)},
-        "prices": sorted(said.prices),
+        "prices": sorted(map(clean, said.prices)),
         "errors": _said(errors),
     }
 

@@ -17,6 +17,7 @@ from .prompt import COMPOSERS
 from .surroundings import Surroundings
 from .yaml_text import Items, Section
 
+MOST_AGENTS = 1000  # in one file
 _TASKS = ("default_task", "task")  # the first wins
 _SERVING = "it belongs to llm-orc's server"
 _WITHOUT_EFFECT: Mapping[str, str] = {
@@ -59,7 +60,7 @@ def translated(top: Section, findings: Findings, around: Surroundings, environ: 
     if not findings.strict:
         _put_names(made, findings)
     shared = _put_defaults(made)
-    agents = _listed(made)
+    agents = _listed(made, findings)
     if agents is not None:
         written = _with_coordinator([_with_shared(one, shared) for one in agents], top, shared, findings)
         place = made.keys_at["agents"]
@@ -68,7 +69,7 @@ def translated(top: Section, findings: Findings, around: Surroundings, environ: 
         translator = _translator(written, made, Models(findings, around, environ), findings)
         found.extend(translator.translated(one) if isinstance(one, Section) else one for one in written)
         made.put("agents", found, place)
-        if not found and not findings.strict:
+        if not agents and not findings.strict:
             findings.warn("the ensemble has no agents: a run of it does nothing", place, "agents")
     return made
 
@@ -109,11 +110,20 @@ def _put_defaults(made: Section) -> Section:
     return shared
 
 
-def _listed(made: Section) -> Items | None:
+def _listed(made: Section, findings: Findings) -> Items | None:
+    """Give the agents, if there are not too many: each costs time to check, and nobody can read them."""
     agents: Any = made.get("agents")
-    if isinstance(agents, Section) and not agents:
-        return Items(agents.place)  # as llm-orc takes it
-    return agents if isinstance(agents, Items) else None
+    if not isinstance(agents, Items):
+        return None
+    if len(agents) > MOST_AGENTS:
+        cure = "put parts of it into ensembles of their own (`ensemble: NAME`), fan out, or make it in Python"
+        message = f"an ensemble of a file has {MOST_AGENTS} agents at most, this one has {len(agents)}: {cure}"
+        findings.wrong(message, agents.items_at[MOST_AGENTS], "agents")
+        fewer = Items(agents.place)
+        fewer.extend(agents[:MOST_AGENTS])
+        fewer.items_at = agents.items_at[:MOST_AGENTS]
+        return fewer
+    return agents
 
 
 def _with_coordinator(agents: list[Any], top: Section, shared: Section, findings: Findings) -> list[Any]:

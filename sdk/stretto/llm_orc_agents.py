@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -12,6 +13,8 @@ from .llm_orc_asking import put_asking
 from .llm_orc_inputs import put_dependencies, put_input
 from .llm_orc_marks import guard, literal, names_one, of_body
 from .llm_orc_models import Models
+from .marks import INDEX, ITEM
+from .unavailable import Unavailable
 from .written_number import number
 from .yaml_text import Origin, Section, excerpt, kind_of
 
@@ -22,7 +25,8 @@ _ONLY_MODELS = (*llm_orc_asking.KEYS, "output_format")
 CURRENT_KEYS = ("timeout_seconds", "output_format", *llm_orc_asking.KEYS, *llm_orc_inputs.KEYS)
 KEYS = (*CURRENT_KEYS, *llm_orc_retired.KEYS)
 MOST_WALKED = 3_000_000  # dependencies, to find what marks may show
-_ONLY_SCRIPTS = ("parameters", "env")
+MOST_LOOKED_AT = 10_000  # characters of a dispatch
+_MARK = re.compile(r"(?<!\$)\$\{([^{}]+)\}")
 _WITHOUT_EFFECT = {"output_format": "llm-orc never used it either: response_format asks the model for JSON"}
 
 
@@ -75,6 +79,7 @@ class Agents:
         self._check_failure(section, agent)
         if not self._findings.strict:
             self._put_guards(made, agent)
+            self._put_dispatch(made, agent)
         return made
 
     def _put_timeout(self, section: Section, made: Section, agent: str | None) -> None:
@@ -123,8 +128,6 @@ class Agents:
                 self._findings.wrong(f"{key} belongs to an agent with a model: this one has {kind}", place, key, agent)
             elif value is None:
                 continue
-            elif key in _ONLY_SCRIPTS and kind != "script":
-                self._findings.wrong(f"{key} belongs to an agent with a script", place, key, agent)
             elif key in _WITHOUT_EFFECT and not isinstance(value, str):
                 self._findings.wrong(f"{key} must be a text, got {kind_of(value)}", place, key, agent)
             elif key in _WITHOUT_EFFECT:
@@ -140,7 +143,11 @@ class Agents:
 
     def _put_guards(self, made: Section, agent: str | None) -> None:
         when: Any = made.get("when")
-        if isinstance(when, str):
+        if when == "":  # a text that is empty is false
+            place = made.keys_at["when"]
+            self._findings.warn("when is empty: this agent is always skipped", place, "when", agent)
+            made.put("when", f"${{{_free_name(self._before)}}}", place)
+        elif isinstance(when, str):
             place = made.keys_at["when"]
             read = guard(when, self._before)
             if read.warning:
@@ -154,6 +161,21 @@ class Agents:
         loop: Any = made.get("loop")
         if isinstance(loop, Section):
             made.put("loop", self._loop(loop, agent), made.keys_at["loop"])
+
+    def _put_dispatch(self, made: Section, agent: str | None) -> None:
+        """Let an agent fail whose dispatch names no agent, as llm-orc does when its turn comes."""
+        text: Any = made.get("dispatch")
+        if not isinstance(text, str) or len(text) > MOST_LOOKED_AT:
+            return
+        for match in _MARK.finditer(text):
+            if names_one(match[1].strip(), (*self._before, ITEM, INDEX)):
+                continue
+            place = made.keys_at["dispatch"]
+            message = f"dispatch names {excerpt(match[1].strip())}, which is no agent here"
+            self._findings.warn(message, place, "dispatch", agent, after="the agent fails without a call")
+            made.pop("dispatch")
+            made.put("function", Unavailable(message), place, Origin("dispatch"))
+            return
 
     def _unknown(self, text: str) -> str | None:
         inside = text.partition("${")[2].partition("}")[0].strip()
@@ -170,7 +192,11 @@ class Agents:
                 value = of_body(value)
             made.put(key, value, place)
         until = loop.get("until")
-        if isinstance(until, str):
+        if until == "":  # it never holds
+            place, message = loop.keys_at["until"], "loop.until is empty: the loop runs all its rounds"
+            self._findings.warn(message, place, "loop.until", agent)
+            made.put("until", None, place)
+        elif isinstance(until, str):
             place, read = loop.keys_at["until"], guard(of_body(until), ("body",))
             if read.warning:
                 self._findings.warn(f"loop.until: {read.warning}", place, "loop.until", agent)
@@ -178,6 +204,13 @@ class Agents:
             if read.text is None:
                 made.put("max_iterations", 1, place)  # it holds after the first round
         return made
+
+
+def _free_name(names: Collection[str]) -> str:
+    name = "nobody"
+    while name in names:
+        name += "-"
+    return name
 
 
 def _put_generated_prompt(section: Section, made: Section, agent: str) -> None:

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from .findings import Findings, nearest
+from .findings import Findings
 from .inline_secrets import without_secrets
 from .llm_orc_params import Wishes, WishReader
 from .llm_orc_provider import Reached, reached
 from .profiles import Profile
 from .surroundings import Surroundings
+from .tiers import LOCAL
 from .yaml_text import Place, Section, excerpt
 
 FALLBACK = "fallback_model_profile"
+MOST_STANDING_IN = 50  # for one model
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,8 @@ class Choice:
         file: where the values stand; None: in the ensemble's own file.
         wishes: what the profile wants requests to hold.
         reached: model and address; a sentence when it cannot be used; None: the ensemble's model.
+        cure: what to do about one that cannot be used.
+        said: whether it was said already why it cannot be used.
     """
 
     name: str | None
@@ -33,6 +37,8 @@ class Choice:
     file: str | None
     wishes: Wishes
     reached: Reached | str | None
+    cure: str = ""
+    said: bool = False
 
     @property
     def usable(self) -> bool:
@@ -65,6 +71,7 @@ class Models:
         self._around = around
         self._environ = environ
         self._read: dict[str, Choice | None] = {}
+        self._unnamed: dict[str, str] = {}
 
     def chosen(self, section: Section, agent: str | None) -> list[Choice]:
         """Give the models that an agent asks, in order: its own first, also when it cannot be used.
@@ -77,13 +84,14 @@ class Models:
         found = [own, *self._standing_in(own, section, agent)]
         usable = [one for one in found if one.usable]
         for one in found:
-            if one.usable:
+            if one.usable or one.said:
                 continue
             after = "it is passed over"
             if one is own:
                 after = f"{usable[0].name} takes its place" if usable else "the agent fails without a call"
             key = FALLBACK if one is not own else "provider" if one.name is None else "model_profile"
-            self._findings.warn(f"{one.reached}: {after}", _at(section, key), key, agent)
+            message = ": ".join(part for part in (str(one.reached), one.cure) if part)
+            self._findings.warn(message, _at(section, key), key, agent, after=after)
         return found
 
     def _own(self, section: Section, agent: str | None) -> Choice | None:
@@ -111,27 +119,45 @@ class Models:
         return reached(values.get("model"), values.get("provider"), base_url, self._environ)
 
     def _undefined(self, name: str) -> Choice:
-        near = nearest(name, self._around.profiles)
-        hint = "" if near is None else f" (did you mean {near!r}?)"
-        why = f"no profile is named {excerpt(name)}{hint}"
-        return Choice(name, Section(Place(1, 1)), None, Wishes(), why)
+        why = self._named_by_none(name)
+        # It may stand in a file that cannot be read, which is an error then.
+        said = bool(self._around.profiles.errors)
+        return Choice(name, Section(Place(1, 1)), None, Wishes(), why, self._cure(why), said)
+
+    def _named_by_none(self, name: str) -> str:
+        """Give the sentence for a profile that is not there, once for each name."""
+        if name not in self._unnamed:
+            for error in self._around.profiles.errors:
+                self._findings.add(error)
+            near = self._findings.suggestions.nearest(name, self._around.profiles.named)
+            hint = "" if near is None else f" (did you mean {near!r}?)"
+            self._unnamed[name] = f"no profile is named {excerpt(name)}{hint}"
+        return self._unnamed[name]
+
+    def _cure(self, why: str) -> str:
+        """Say where profiles are looked for, and in strict files, whose notes nobody sees, what was passed over."""
+        profiles = self._around.profiles
+        passed = "; ".join(profiles.notes[:2]) if self._findings.strict else ""
+        if passed or why.endswith("?)"):  # either says enough
+            return passed
+        return f"define it in {' or '.join(profiles.places)}" if profiles.places else f"there is no folder {LOCAL}"
 
     def _profile(self, name: str) -> Choice | None:
-        profile = self._around.profiles.get(name)
-        if not self._read:
-            self._say_of_all(defined=profile is not None)
         if name not in self._read:
+            if not self._read:
+                self._say_of_all()
+            profile = self._around.profiles.named.get(name)
             self._read[name] = None if profile is None else self._choice(profile)
         return self._read[name]
 
-    def _say_of_all(self, *, defined: bool) -> None:
+    def _say_of_all(self) -> None:
         """Say what is wrong with files of profiles, when the first agent names a profile."""
-        for error in self._around.profile_errors:
-            if self._findings.strict or not defined:
+        for error in self._around.profiles.errors:
+            if self._findings.strict:
                 self._findings.add(error)
             else:
                 self._findings.note(str(error))
-        for note in self._around.profile_notes:
+        for note in self._around.profiles.notes:
             self._findings.note(note)
 
     def _choice(self, profile: Profile) -> Choice:
@@ -146,7 +172,7 @@ class Models:
         found = self._reached(values, values.get("base_url"))
         if isinstance(found, str):
             found = f"{what} cannot be used: {found}"
-        return Choice(profile.name, values, profile.file, wishes, found)
+        return Choice(profile.name, values, profile.file, wishes, found, said=bool(errors))
 
     def _standing_in(self, own: Choice, section: Section, agent: str | None) -> list[Choice]:
         """Give what stands in: the agent's own, then along the profiles, beginning with its model's."""
@@ -156,19 +182,24 @@ class Models:
             self._findings.warn(message, _at(section, FALLBACK), FALLBACK, agent)
         elif first is not None:
             found.append(self._profile(first) or self._undefined(first))
-        path, last = [own.name or ""], own
+        path, last = {own.name or "": None}, own
         while last.name is not None and (name := last.values.get(FALLBACK)) is not None:
             what = f"{FALLBACK} of the profile {excerpt(last.name)}"
+            if len(path) > MOST_STANDING_IN:
+                message = f"{what} is not followed: no more than {MOST_STANDING_IN} profiles stand in for a model"
+                self._findings.warn(message, last.place(FALLBACK), FALLBACK, file=last.file)
+                break
             if name in path:
-                ring = " -> ".join([*path[path.index(name) :], name])
+                names = list(path)
+                ring = " -> ".join([*names[names.index(name) :], name])
                 self._findings.warn(f"{what} closes a circle: {ring}", last.place(FALLBACK), FALLBACK, file=last.file)
                 break
             following = self._profile(name)
             if following is None:
-                message, near = f"{what}: no profile is named {excerpt(name)}", nearest(name, self._around.profiles)
-                self._findings.warn(message, last.place(FALLBACK), FALLBACK, near=near, file=last.file)
+                message = f"{what}: {self._named_by_none(name)}"
+                self._findings.warn(message, last.place(FALLBACK), FALLBACK, file=last.file)
                 break
-            path.append(name)
+            path[name] = None
             last = following
             if name != first:
                 found.append(following)

@@ -63,9 +63,7 @@ def reached(model: str | None, provider: str | None, base_url: str | None, envir
 def unlisted(provider: str, model: str) -> str:
     """Say why a provider cannot be used, and what to write instead."""
     if provider in _LOGINS:
-        return (
-            f"its provider {provider} needs a person's login, which stretto does not use: anthropic-api takes a key"
-        )
+        return f"its provider {provider} needs a person's login, which stretto does not use: anthropic-api takes a key"
     if provider in services():
         cure = f"leave provider out and write model: {provider}/{model}"
     else:

@@ -11,15 +11,17 @@ from typing import Literal
 
 from .agent_rules import NAME_LENGTH
 from .ensemble import Ensemble
-from .ensemble_file import EnsembleFile, Reference, placed
+from .ensemble_file import EnsembleFile, Reference, holds, placed
 from .errors import ConfigError
 from .file_keys import FILE_KEYS, TOP_KEYS
-from .findings import Findings
+from .findings import Findings, Suggestions
 from .key_shapes import clean
-from .lookup import find_ensemble
+from .llm_orc import translated
+from .lookup import Outside, Stems, find_ensemble
 from .performance import NAME as PERFORMANCE
 from .performance import raise_all
-from .surroundings import Surroundings, surroundings
+from .surroundings import Surroundings, Tiers, surroundings
+from .tiers import absolute
 from .unavailable import Unavailable
 from .yaml_text import excerpt, read_yaml
 
@@ -67,11 +69,17 @@ def named_ensemble(name: str, source: str | None, strictness: Strictness | None 
 
 
 def located(error: ConfigError, path: str | Path) -> ConfigError:
-    """Give an error that came from an ensemble of a file its place in that file: `error.file`, else `path`."""
+    """Give an error that came from an ensemble of a file its place: in `error.file`, else `path`, or in a profile."""
     if error.line is not None or error.errors:
         return _sayable(error)
     file = error.file or str(path)
-    return _sayable(placed(error, file, read_yaml(file)))
+    try:
+        section = read_yaml(file)
+    except ConfigError:  # it was a pipe, or is no longer there
+        return _sayable(error.at(file=file, line=1, column=1))
+    unsaid = Findings(file, strict=False)
+    made = translated(section, unsaid, surroundings(Path(file), unsaid.errors), os.environ)
+    return _sayable(placed(error, file, made if holds(made, error) else section))
 
 
 def _sayable(error: ConfigError) -> ConfigError:
@@ -99,6 +107,9 @@ class _Load:
         self._made: dict[Path, Ensemble | None] = {}
         self._open: dict[Path, str] = {}  # the files that are being read, outermost first, and where each was named
         self._around: dict[Path, Surroundings] = {}
+        self._tiers = Tiers()
+        self._suggestions = Suggestions()
+        self._stems = Stems(self._suggestions)
         self._missing = 0
 
     def top(self, file: str) -> Ensemble:
@@ -114,9 +125,9 @@ class _Load:
         self._open[known_as] = named_at
         made = None
         try:
-            section = read_yaml(file)
+            section = read_yaml(file, pipe=len(self._open) == 1)
             strict = self._strictness == "strict" or (self._strictness is None and "stretto" in section)
-            findings = Findings(file, strict=strict)
+            findings = Findings(file, strict=strict, suggestions=self._suggestions)
             around = self._surroundings(Path(file), findings.errors)
             find = partial(self._found, findings, around.project)
             made = EnsembleFile(section, findings, around, self._environ, find).ensemble()
@@ -132,7 +143,7 @@ class _Load:
         key = file if file.name == PERFORMANCE else file.parent
         found = self._around.get(key)
         if found is None:
-            found = self._around[key] = surroundings(file, errors)
+            found = self._around[key] = self._tiers.around(file, errors)
         return found
 
     def _found(self, findings: Findings, project: Path, named: Reference) -> Ensemble | Unavailable | None:
@@ -142,7 +153,7 @@ class _Load:
             findings.wrong(message, named.place, named.key, named.agent)
             return None
         try:
-            file = find_ensemble(named.name, beside=Path(findings.file), within=project)
+            file = find_ensemble(named.name, beside=Path(findings.file), within=project, stems=self._stems)
         except ConfigError as error:
             self._missing += 1
             return _missing(error, named, findings)
@@ -162,11 +173,11 @@ class _Load:
 
 def _missing(error: ConfigError, named: Reference, findings: Findings) -> Unavailable | None:
     path = Path(named.name)
-    if findings.strict or path.is_absolute() or ".." in path.parts:
+    if findings.strict or isinstance(error, Outside) or path.is_absolute() or ".." in path.parts:
         findings.wrong(error.message, named.place, named.key, named.agent, near=error.nearest)
         return None
     after = "the agent fails without a call"
-    findings.warn(f"{error.message}: {after}", named.place, named.key, named.agent, near=error.nearest)
+    findings.warn(error.message, named.place, named.key, named.agent, near=error.nearest, after=after)
     return Unavailable(error.message)
 
 
@@ -180,6 +191,5 @@ def _identity(file: Path) -> Path:
 
 def _shown(file: Path, named_in: str) -> str:
     """Give a file's path as the file that names it was given: relative to the working folder, or absolute."""
-    if os.path.isabs(named_in) or not file.is_relative_to(Path.cwd()):
-        return str(file)
-    return str(file.relative_to(Path.cwd()))
+    here = absolute(Path())
+    return str(file) if os.path.isabs(named_in) or not file.is_relative_to(here) else str(file.relative_to(here))

@@ -46,6 +46,10 @@ class Found:
     shadowed_by: Path | None = None
 
 
+class Outside(ConfigError):
+    """What is named leaves the project and the tiers."""
+
+
 class Stems:
     """The names of the ensembles in folders, each folder looked at once in a load, and the nearest ones."""
 
@@ -64,9 +68,7 @@ class Stems:
         return nearest(name, sorted(known))
 
 
-def find_ensemble(
-    name: str, *, beside: Path | None, within: Path | None = None, stems: Stems | None = None
-) -> Path:
+def find_ensemble(name: str, *, beside: Path | None, within: Path | None = None, stems: Stems | None = None) -> Path:
     """Find the file of an ensemble that another one names.
 
     The file that names it stands below a tier's `ensembles/`: the tiers are searched first, as llm-orc does, and then
@@ -80,8 +82,8 @@ def find_ensemble(
         stems: of the load that it is found in.
 
     Raises:
-        ConfigError: it leaves the project and the tiers, by its text or through a link (but for the user's own, in the
-            global folder), or nothing has that name; with the nearest names.
+        Outside: it leaves the project and the tiers, by its text, or through a link that is not the user's own.
+        ConfigError: nothing has that name; with the nearest one.
     """
     folder = absolute(beside.parent if beside is not None else Path())
     around = tiers(folder)
@@ -103,7 +105,7 @@ def find_ensemble(
             left = "is a link that leaves"
     if left is not None:
         message = f"the ensemble {excerpt(name)} {left} the project {allowed[0]} and the folders of configuration"
-        raise ConfigError(f"{message}: move it there, or add a folder {LOCAL} above both", key="ensemble")
+        raise Outside(f"{message}: move it there, or add a folder {LOCAL} above both", key="ensemble")
     searched = ", ".join(dict.fromkeys(str(place) for place in places))
     near = (stems or Stems(Suggestions())).nearest(name, places)
     raise ConfigError(f"no ensemble is named {excerpt(name)} in {searched}", key="ensemble", nearest=near)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from .errors import ConfigError
+from .findings import MOST_FOUND, MOST_NOTES, OF_KEYS, Suggestions, ignored
 from .settings import SECTIONS, Settings, settings_from
 from .usage import Price
 from .yaml_text import Items, Place, Section, excerpt, kind_of, read_yaml
@@ -55,16 +55,19 @@ class Performance:
         settings: those that they give.
         prices: USD per million tokens by model pattern.
         notes: what in them has no effect, with file and line.
+        doubts: of that, the keys that are nearly one that is known.
     """
 
     settings: Settings = field(default_factory=Settings)
     prices: Mapping[str, Price] = field(default_factory=dict[str, Price])
     notes: tuple[str, ...] = ()
+    doubts: tuple[ConfigError, ...] = ()
 
     def over(self, other: Performance) -> Performance:
         """Lay this over `other`: what is given here wins, setting by setting and pattern by pattern."""
         prices = {**other.prices, **self.prices}
-        return Performance(self.settings.over(other.settings), prices, (*other.notes, *self.notes))
+        notes, doubts = (*other.notes, *self.notes), (*other.doubts, *self.doubts)
+        return Performance(self.settings.over(other.settings), prices, notes, doubts)
 
 
 def read_performance(path: str | Path) -> Performance:
@@ -119,6 +122,8 @@ class _Reading:
         self._forgiving = forgiving
         self._seen: dict[str, Place] = {}
         self._notes: list[str] = []
+        self._doubts: list[ConfigError] = []
+        self._suggestions = Suggestions()
         self._idle: list[tuple[Place, str]] = []
 
     def performance(self, section: Section) -> Performance:
@@ -133,9 +138,9 @@ class _Reading:
                 self._key(key, value, place, "")
         if self._idle:
             first = self._idle[0][0].line
-            said = "; ".join(what for _, what in self._idle)
+            said = "; ".join(what if at.line == first else f"in line {at.line} {what}" for at, what in self._idle)
             self._notes.insert(0, f"{self._file}:{first}: kept without effect: {said}")
-        return Performance(self.settings, prices, tuple(self._notes))
+        return Performance(self.settings, prices, tuple(self._notes[:MOST_NOTES]), tuple(self._doubts[:MOST_FOUND]))
 
     def _section(self, name: str, value: Any, place: Place) -> None:
         if not isinstance(value, Section):
@@ -152,7 +157,7 @@ class _Reading:
             return
         if idle is not None:
             name = f"{section}.{key}" if section else key
-            self._idle.append((place, f"{name} in line {place.line} ({idle})"))
+            self._idle.append((place, f"{name} ({idle})"))
         elif key in (SECTIONS[section] if section else _ALL):
             self.setting(key, value, place)
         else:
@@ -161,17 +166,19 @@ class _Reading:
     def _unknown(self, key: str, place: Place, section: str) -> None:
         names = SECTIONS[section] if section else {*_ALL, *SECTIONS, "prices"}
         where = next((other for other, known in SECTIONS.items() if key in known), None)
-        nearest = None if where is not None else next(iter(get_close_matches(key, sorted(names), 1)), None)
+        nearest = None if where is not None else self._suggestions.nearest(key, sorted(names), OF_KEYS)
         message = f"{excerpt(key)} is not a setting{f' of {section}' if section else ''}"
         if where is not None:
             message += f": it belongs under {where}"
         elif not section and key in _ELSEWHERE:
             message, nearest = _ELSEWHERE[key], None
-        if self._forgiving:
-            said = ConfigError(message, nearest=nearest)
-            self._notes.append(f"{self._file}:{place.line}: {said}: it is ignored")
-        else:
-            self._errors.append(_wrong(message, self._file, place, key, nearest))
+        wrong = _wrong(message, self._file, place, key, nearest)
+        if not self._forgiving:
+            self._errors.append(wrong)
+            return
+        self._notes.append(ignored(wrong))
+        if nearest is not None:
+            self._doubts.append(wrong)
 
     def setting(self, key: str, value: Any, place: Place) -> None:
         if key in self._seen:
@@ -179,6 +186,10 @@ class _Reading:
             self._errors.append(_wrong(message, self._file, place, key))
             return
         self._seen[key] = place
+        if key not in _ALL:
+            near = self._suggestions.nearest(key, sorted(_ALL), OF_KEYS)
+            self._errors.append(_wrong(f"{excerpt(key)} is not a setting", self._file, place, key, near))
+            return
         try:
             if isinstance(value, (Section, Items)):
                 message = f"{key} must be a single value, got {kind_of(value)}"
@@ -186,7 +197,8 @@ class _Reading:
             self.settings = settings_from({key: self._number(key, value, place)}).over(self.settings)
         except ConfigError as error:
             quoted = isinstance(value, str) and _PLAIN.fullmatch(value) is not None
-            message = f"{error.message}: write it without quotes" if quoted else error.message
+            message = error.message.removeprefix("Settings.")  # which only Python knows
+            message = f"{message}: write it without quotes" if quoted else message
             self._errors.append(_wrong(message, self._file, place, key, error.nearest))
 
     def _number(self, key: str, value: Any, place: Place) -> Any:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from .config_file import ConfigFile
 from .errors import ConfigError
-from .findings import OF_KEYS, Suggestions
+from .findings import OF_KEYS, Suggestions, ignored
 from .inline_secrets import CURE, clean, is_secret
 from .tiers import check_inside
 from .written_number import number
@@ -57,8 +57,7 @@ class Profile:
         """Give what an agent that names it must be told: errors, and notes with file and line."""
         if strict:
             return (*self.errors, *self.doubts), self.notes
-        doubts = (f"{doubt.file}:{doubt.line}: {_unplaced(doubt)}: it is ignored" for doubt in self.doubts)
-        return self.errors, (*doubts, *self.notes)
+        return self.errors, (*map(ignored, self.doubts), *self.notes)
 
 
 def read_profiles(configs: Iterable[ConfigFile], errors: list[ConfigError], notes: list[str]) -> dict[str, Profile]:
@@ -287,7 +286,3 @@ def _doubt(name: str, key: str, value: Any, suggestions: Suggestions) -> ConfigE
         return ConfigError(f"{clean(excerpt(key))} of the profile {excerpt(name)} holds a key: {CURE}", key=clean(key))
     near = suggestions.nearest(key, KEYS, OF_KEYS)
     return ConfigError(f"{excerpt(key)} is not a key of a profile ({excerpt(name)})", key=key, nearest=near)
-
-
-def _unplaced(error: ConfigError) -> str:
-    return str(ConfigError(error.message, nearest=error.nearest))

@@ -6,6 +6,7 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING
 
+from .errors import ConfigError
 from .thread import in_thread
 
 if TYPE_CHECKING:
@@ -43,10 +44,21 @@ class References:
         """Find it while a run goes on: reading takes time, and a fan-out asks for the same a thousand times.
 
         Raises:
-            ConfigError: as of `find`.
+            ConfigError: as of `find`, but without what the file holds: agents may be told, and who named it is a model.
         """
         async with self._reading:
             if (name, ensemble.source) in self._by_name:
                 return self.find(name, ensemble)
-            found: Ensemble = await in_thread(partial(self.find, ensemble=ensemble), name)
+            try:
+                found: Ensemble = await in_thread(partial(self.find, ensemble=ensemble), name)
+            except ConfigError as error:
+                raise _without_content(error) from None
             return found
+
+
+def _without_content(error: ConfigError) -> ConfigError:
+    if error.file is None:  # there is no such file
+        return error
+    several = len(error.errors) or 1
+    message = f"{several} error{'s' * (several > 1)}: `stretto validate {error.file}` says more"
+    return ConfigError(message, file=error.file, line=error.line, column=error.column)

@@ -121,7 +121,7 @@ class Routing:
         capture_content: bool = False,
     ) -> None:
         self.capture_content = capture_content
-        if isinstance(trusted_origins, str):
+        if isinstance(trusted_origins, (str, type)) or not hasattr(trusted_origins, "__iter__"):
             raise ConfigError("trusted_origins must be a list of addresses", key="trusted_origins")
         trusted = tuple(trusted_origins)
         for url in trusted:

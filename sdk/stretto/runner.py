@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from . import stack as layers
 from . import telemetry
 from .agent import Agent
+from .agent_rules import listed
 from .description import describe
 from .drive import Drive
 from .ensemble import Ensemble
@@ -24,7 +25,7 @@ from .per_loop import PerLoop
 from .routing import Routing
 from .run import Run
 from .settings import Settings, check_seconds
-from .shapes import is_mapping
+from .shapes import is_mapping, told
 from .stage import every
 from .staging import Staging
 from .sync import waited_for
@@ -49,7 +50,8 @@ class Runner:
         providers: by model prefix; "*" is every prefix that neither this mapping nor stretto names.
         settings: laid over the ensemble's.
         trusted_origins: addresses that keys of the environment may go to.
-        allow_scripts: whether agents may start scripts; no file can say so.
+        allow_scripts: whether agents may start scripts; no file can say so. A list of commands (program and arguments,
+            as `describe` gives them) allows those alone.
         prices: USD per million tokens by model pattern.
         capture_content: True puts prompts and replies into spans, False never does.
             None: as `OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT` says.
@@ -65,15 +67,13 @@ class Runner:
         providers: Mapping[str, Next] | None = None,
         settings: Settings | None = None,
         trusted_origins: Sequence[str] = (),
-        allow_scripts: bool = False,
+        allow_scripts: bool | Iterable[Sequence[str]] = False,
         prices: Mapping[str, Price] | None = None,
         capture_content: bool | None = None,
     ) -> None:
         self._stack = layers.checked(layers.default_stack() if middleware is None else middleware)
         _check_types(providers, settings, prices, capture_content)
-        if not isinstance(allow_scripts, bool):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise ConfigError(f"allow_scripts must be True or False, got {allow_scripts!r}", key="allow_scripts")
-        self._allow_scripts = allow_scripts
+        self._allow_scripts = allow_scripts if isinstance(allow_scripts, bool) else _commands(allow_scripts)
         self._settings = settings if settings is not None else Settings()
         captured = telemetry.captures_content(os.environ) if capture_content is None else capture_content
         self._routing = Routing(providers, trusted_origins, prices, os.environ, captured)
@@ -107,7 +107,10 @@ class Runner:
         asyncio.get_running_loop()
         ensemble = _ensemble(work)
         if metadata is not None and not is_mapping(metadata):
-            raise ConfigError(f"metadata must be a mapping, got {metadata!r}", key="metadata")
+            raise ConfigError(f"metadata must be a mapping, got {told(metadata)}", key="metadata")
+        for name in metadata or {}:
+            if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise ConfigError(f"the names in metadata must be texts, got {told(name)}", key="metadata")
         check_seconds("timeout", timeout)
         staging = self._staging(ensemble, timeout)
         stage = staging.stage(ensemble, self._stack)
@@ -211,6 +214,20 @@ class Runner:
         await _LIFETIMES.close(self._held.get().pop())
 
 
+def _commands(given: Any) -> frozenset[tuple[str, ...]]:
+    commands = [listed("allow_scripts", one, "commands", agent=None) for one in _several("allow_scripts", given)]
+    for command in commands:
+        if not all(isinstance(part, str) for part in command):
+            raise ConfigError("allow_scripts must be True, False or a list of commands", key="allow_scripts")
+    return frozenset(commands)
+
+
+def _several(key: str, given: Any) -> tuple[Any, ...]:
+    if isinstance(given, type):
+        raise ConfigError(f"{key} must be a list, got the class {given.__name__}", key=key)
+    return listed(key, given, "its items")
+
+
 def _check_types(providers: Any, settings: Any, prices: Any, capture_content: Any) -> None:
     for key, value in (("providers", providers), ("prices", prices)):
         if value is not None and not is_mapping(value):
@@ -254,6 +271,8 @@ def _desk(stage: Stage, routing: Routing, input: Any, metadata: Mapping[str, Any
 
 
 def _inputs(ensemble: Ensemble, input: Any, inputs: Mapping[str, Any] | None) -> dict[str, Any]:
+    if inputs is not None and not is_mapping(inputs):
+        raise ConfigError(f"inputs must be a mapping by agent name, got {told(inputs)}", key="inputs")
     given = dict(inputs or {})
     names = [agent.name for agent in ensemble.agents]
     for name, value in given.items():

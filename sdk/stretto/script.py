@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -20,6 +21,7 @@ from .yaml_text import excerpt
 # Programs by suffix, the first that is there; other files are programs themselves.
 _INTERPRETERS = {".py": (sys.executable or "python3",), ".sh": ("bash", "sh"), ".js": ("node",), ".rb": ("ruby",)}
 _SHELLS = ("bash", "sh")
+_MOST_ENTRIES = 10_000  # of a folder, to find a nearest name in
 _PATH_LENGTH = 4096  # a longer text is no path
 
 
@@ -48,6 +50,7 @@ def find_script(
     strictness: Literal["strict", "compat"],
     told_of_others: bool = False,
     path: str | None = None,
+    suggest: Callable[[], bool] = lambda: True,
 ) -> Script:
     """Find a script: a file beside the ensemble or in its project; in compat where llm-orc looks, else shell text.
 
@@ -59,6 +62,7 @@ def find_script(
             the ensemble; what is no file there, and does not look like one, is run by a shell.
         told_of_others: whether the agent gets results of others: its shell text runs in another shell then.
         path: `PATH` to look for interpreters in. None: this process's.
+        suggest: whether the nearest name is looked for when nothing is there, which costs time.
 
     Raises:
         ConfigError: it leaves the project; strict also: nothing is there (with the nearest name), it may not be
@@ -66,7 +70,7 @@ def find_script(
     """
     beside = absolute(Path(source).parent if source is not None else Path())
     if strictness == "strict":
-        return _strict(text, beside, path, agent)
+        return _strict(text, beside, path, agent, suggest)
     around = tiers(beside)
     folder = project(beside if _outer(beside, around) is None else Path())
     inline = partial(_inline, text, folder, path, told_of_others=told_of_others)
@@ -83,12 +87,13 @@ def find_script(
     return inline()
 
 
-def _strict(text: str, beside: Path, path: str | None, agent: str) -> Script:
+def _strict(text: str, beside: Path, path: str | None, agent: str, suggest: Callable[[], bool]) -> Script:
     places = _ours(beside, tiers(beside))
     file = _file(text, places, agent, path_meant=True)
     if file is None:
         message = f"script {excerpt(text)} is no file beside the ensemble or in its project; shell text goes into one"
-        raise ConfigError(message, agent=agent, key="script", nearest=_nearest(text, places))
+        near = _nearest(text, places) if suggest() else None
+        raise ConfigError(message, agent=agent, key="script", nearest=near)
     script = _started(file, beside, path)
     if script.note:
         raise ConfigError(script.note, agent=agent, key="script")
@@ -154,7 +159,8 @@ def _nearest(text: str, places: Sequence[_Place]) -> str | None:
     for start, _ in places:
         for folder, prefix in ((start, ""), (start / "scripts", "scripts/")):
             with suppress(OSError):
-                names += [f"{prefix}{entry.name}" for entry in folder.iterdir() if entry.is_file()]
+                with os.scandir(folder) as entries:
+                    names += [f"{prefix}{entry.name}" for entry in islice(entries, _MOST_ENTRIES) if entry.is_file()]
     return next(iter(get_close_matches(text, names, 1)), None)
 
 

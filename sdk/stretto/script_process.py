@@ -29,6 +29,11 @@ _LOOK = 0.02
 _living: set[Process] = set()
 
 
+def any_living() -> bool:
+    """Whether there are scripts of this program that have not ended."""
+    return bool(_living)
+
+
 def kill_all() -> None:
     """Kill all scripts of this program, at once; from wherever, the handler of a signal too."""
     for process in tuple(_living):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -55,16 +55,26 @@ class ScriptWork:
             given = replace(given, data=text)
         stdin = stdin_of(given)
         passed = environment(given.agent.env or (), self._environ)
+        clean = _cleaner(call, passed)
         process = Process(script.argv, str(script.folder), encoded({**passed, **variables_of(given, stdin)}), stdin)
         try:
-            return reply_of(await process.run(), given)
+            return reply_of(await process.run(), given, clean)
         except ScriptFailed as error:
             failure = error
         except (OSError, RuntimeError, ValueError) as error:  # no such program, no threads left, NUL in its text
             failure = failed(_why(error))
-        named = (value for name, value in passed.items() if name not in PASSED)
-        failure.redact(Redactor(Secret(value) for value in named if value.strip()).error_text)
+        failure.redact(clean)
         raise failure  # outside of the except block, so that no foreign context is attached
+
+
+def _cleaner(call: Call, passed: Mapping[str, str]) -> Callable[[str], str]:
+    """Give what takes the values of the variables that the agent names out of a text, and the keys of the run."""
+    named = (value for name, value in passed.items() if name not in PASSED)
+    own = Redactor(Secret(value) for value in named if value.strip()).error_text
+    if call.services is None:
+        return own
+    of_run = call.services.redactor.error_text
+    return lambda text: of_run(own(text))
 
 
 def _why(error: Exception) -> str:

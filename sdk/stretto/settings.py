@@ -164,12 +164,15 @@ def _number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
+MOST_SECONDS = 1e9  # thirty years; beyond some number the clocks of event loops overflow
+
+
 def check_seconds(what: str, value: Any, *, agent: str | None = None) -> None:
-    """Refuse a clock that is not None and not seconds above 0 (NaN and inf included).
+    """Refuse a clock that is not None and not seconds above 0 (NaN and inf included), up to thirty years.
 
     Raises:
         ConfigError: names `what`, the bound and the value.
     """
-    if value is None or (_number(value) and 0 < value < math.inf):
+    if value is None or (_number(value) and 0 < value <= MOST_SECONDS):
         return
     raise ConfigError(f"{what} must be seconds above 0, got {value!r}", agent=agent, key=what.rpartition(".")[2])

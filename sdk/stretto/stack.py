@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from .boundary import send
 from .contract import check_layer, layer_kinds, layer_name, snake_case
 from .errors import ConfigError
+from .shapes import told
 
 if TYPE_CHECKING:
     from .call import Call, Kind
@@ -91,6 +92,8 @@ def checked(layers: Iterable[Middleware]) -> Stack:
     Raises:
         ConfigError: for something that is no layer, or two of one name.
     """
+    if isinstance(layers, (str, type)) or not hasattr(layers, "__iter__"):
+        raise ConfigError(f"middleware must be a list of layers, got {told(layers)}", key="middleware")
     stack = tuple(layers)
     for layer in stack:
         check_layer(layer)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -47,14 +47,14 @@ class Staging:
         routing: providers, addresses, keys, prices.
         settings: of the runner.
         environ: the environment.
-        allow_scripts: whether scripts may be started.
+        allow_scripts: whether scripts may be started, or the commands that may.
         planning: nothing will be run: no key needs to be there, and no leave for scripts.
     """
 
     routing: Routing
     settings: Settings
     environ: Mapping[str, str]
-    allow_scripts: bool = False
+    allow_scripts: bool | Collection[tuple[str, ...]] = False
     planning: bool = False
     _staged: dict[Any, Stage] = field(default_factory=dict[Any, "Stage"])
     _priced: dict[Any, Routing] = field(default_factory=dict[Any, "Routing"])
@@ -160,13 +160,18 @@ class Staging:
         from .script import find_script  # with what it needs, for those who have scripts
 
         assert agent.script is not None
-        return find_script(
+        script = find_script(
             agent.script,
             agent=agent.name,
             source=ensemble.source,
             strictness=ensemble.strictness,
             told_of_others=bool(agent.depends_on) and agent.fan_out is None,  # as `Given.told_of_others` will say
         )
+        allowed = self.allow_scripts
+        if not (self.planning or isinstance(allowed, bool) or script.argv in allowed):
+            message = "it is none of the scripts that were allowed: allow_scripts=True, or --allow-scripts, allows all"
+            raise ConfigError(message, agent=agent.name, key="script")
+        return script
 
     async def _chosen(
         self, ensemble: Ensemble, stacks: Mapping[str, layers.Stack], here: Inherited, agent: str, name: str, path: Path

@@ -10,12 +10,14 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from .config_file import ConfigFile, read_config_files
 from .errors import ConfigError
+from .findings import ignored
 from .performance import NAME, Performance, read_performance, read_performance_section
 from .profiles import Profiles
-from .tiers import Tier, absolute, identity, project, tiers
+from .tiers import Tier, absolute, check_inside, identity, project, tiers
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,22 +58,23 @@ class Tiers:
             self._known[around] = (read, Profiles(read))
         configs, profiles = self._known[around]
         performance = self._performance(configs, path, errors)
+        misread = [doubt for config in configs for doubt in config.doubts]
         return Surroundings(
             project=project(folder),
             tiers=around,
             performance=performance,
-            notes=(*(note for config in configs for note in config.notes), *performance.notes),
-            doubts=performance.doubts,
+            notes=(*map(ignored, misread), *performance.notes),
+            doubts=(*misread, *performance.doubts),
             profiles=profiles,
         )
 
     def _performance(self, configs: list[ConfigFile], path: Path, errors: list[ConfigError]) -> Performance:
         laid = Performance()
-        for file, config in performance_files(configs, path):
-            if file not in self._said:
+        for source in performance_files(configs, path):
+            if source.file not in self._said:
                 broken: list[ConfigError] = []
-                self._said[file] = (read_one(file, config, broken), broken)
-            said, wrong = self._said[file]
+                self._said[source.file] = (read_one(source, broken), broken)
+            said, wrong = self._said[source.file]
             errors.extend(wrong)
             laid = laid if wrong else said.over(laid)
         return laid
@@ -82,8 +85,23 @@ def surroundings(path: Path, errors: list[ConfigError]) -> Surroundings:
     return Tiers().around(path, errors)
 
 
-def read_one(file: Path, config: ConfigFile | None, errors: list[ConfigError]) -> Performance:
+class SettingsFile(NamedTuple):
+    """A file with settings.
+
+    Attributes:
+        file: its path.
+        config: what it holds, when it is a `config.yaml`.
+        tier: where it stands; None: beside the ensemble.
+    """
+
+    file: Path
+    config: ConfigFile | None
+    tier: Tier | None
+
+
+def read_one(source: SettingsFile, errors: list[ConfigError]) -> Performance:
     """Read one of `performance_files`; what is wrong is added to `errors`."""
+    file, config, tier = source
     if config is not None:
         errors.extend(config.errors)
         return read_performance_section(config.section, str(file), errors)
@@ -96,16 +114,16 @@ def read_one(file: Path, config: ConfigFile | None, errors: list[ConfigError]) -
         return Performance()
 
 
-def performance_files(configs: Iterable[ConfigFile], path: Path) -> list[tuple[Path, ConfigFile | None]]:
-    """Give the files with settings that are there, lowest first; None stands beside a `performance.yaml`."""
+def performance_files(configs: Iterable[ConfigFile], path: Path) -> list[SettingsFile]:
+    """Give the files with settings that are there, lowest first."""
     beside = path.parent / NAME
-    files: list[tuple[Path, ConfigFile | None]] = []
+    files: list[SettingsFile] = []
     for config in configs:
         if config.section or config.errors:
-            files.append((config.file, config))
+            files.append(SettingsFile(config.file, config, config.tier))
         file = config.tier.folder / NAME
         if os.path.isfile(file) and identity(file) != identity(beside):
-            files.append((file, None))
+            files.append(SettingsFile(file, None, config.tier))
     if os.path.isfile(beside) and identity(beside) != identity(path):
-        files.append((beside, None))
+        files.append(SettingsFile(beside, None, None))
     return files

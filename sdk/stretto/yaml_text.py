@@ -70,6 +70,16 @@ class Section(dict[str, Any]):
         if origin is not None:
             self.origins = {**self.origins, key: origin}
 
+    def without_own(self) -> Section:
+        """Give it without keys that begin with `x-`; itself when there are none."""
+        if not any(key.startswith("x-") for key in self):
+            return self
+        made = Section(self.place)
+        for key, value in self.items():
+            if not key.startswith("x-"):
+                made.put(key, value, self.keys_at[key])
+        return made
+
 
 class Items(list[Any]):
     """A list that knows where its items stand."""

@@ -108,12 +108,37 @@ def test_on_a_terminal_it_is_asked_once_whether_scripts_may_start(tmp_path: Path
     assert ("scripts are not allowed" in shown) is not started_it
 
 
+def test_leave_is_given_to_what_was_shown_and_not_to_what_is_chosen_later(tmp_path: Path) -> None:
+    (tmp_path / "shown.py").write_text("print('shown ' + 'ran')\n")
+    (tmp_path / "hidden.py").write_text("print('hidden ' + 'ran')\n")
+    (tmp_path / "other.yaml").write_text("stretto: 1\nname: other\nagents: [{name: x, script: hidden.py}]\n")
+    text = TOP + "agents: [{name: a, script: shown.py}, {name: b, dispatch: '${input}', depends_on: [a]}]\n"
+    shown = on_terminal("run", a_file(tmp_path, text), "other", "--format", "json", typed="y\n")
+    assert "shown ran" in shown
+    assert "hidden ran" not in shown
+    assert "it is none of the scripts that were allowed" in shown
+
+
 # Signals.
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+# A terminal's signals may be ignored where tests run.
+AS_ON_A_TERMINAL = """
+import signal, sys
+for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
+    signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+from stretto.cli import main
+main(sys.argv[1:])
+"""
+FROM_A_TERMINAL = (sys.executable, "-c", AS_ON_A_TERMINAL)
+
+
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143), (signal.SIGQUIT, 143)],
+)
 def test_the_first_signal_ends_the_run_and_prints_what_there_is(tmp_path: Path, number: int, code: int) -> None:
-    process = started(*STRETTO, "run", a_file(tmp_path, HANGS), "hello", "--format", "json")
+    process = started(*FROM_A_TERMINAL, "run", a_file(tmp_path, HANGS), "hello", "--format", "json")
     wait_for(process, "phase 1")
     before = time.monotonic()
     process.send_signal(number)
@@ -169,6 +194,71 @@ def test_the_second_signal_kills(tmp_path: Path, number: int) -> None:
     wait_for(process, "swallowed")
     process.send_signal(number)
     assert ended(process)[0] == -number
+
+
+def test_a_hangup_that_is_ignored_stays_so(tmp_path: Path) -> None:
+    text = TOP + "agents: [{name: a, model: simulated/latency-300ms+echo}]\n"
+    code = "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN); from stretto.cli import main; import sys; "
+    process = started(sys.executable, "-c", code + "main(sys.argv[1:])", "run", a_file(tmp_path, text), "fine")
+    wait_for(process, "phase 0")
+    process.send_signal(signal.SIGHUP)
+    assert ended(process)[:2] == (0, "fine\n")
+
+
+def pids_in(path: Path, number: int) -> list[int]:
+    until = time.monotonic() + PATIENCE
+    while not path.exists() or len(path.read_text().split()) < number:
+        assert time.monotonic() < until
+        time.sleep(0.005)
+    return [int(pid) for pid in path.read_text().split()]
+
+
+def is_gone(pid: int) -> bool:
+    until = time.monotonic() + PATIENCE / 4
+    while time.monotonic() < until:
+        try:
+            os.kill(pid, 0)
+            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+                return True
+        except (ProcessLookupError, FileNotFoundError):
+            return True
+        time.sleep(0.005)
+    os.kill(pid, signal.SIGKILL)
+    return False
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
+def test_a_signal_takes_the_scripts_along(tmp_path: Path, number: int) -> None:
+    (tmp_path / "a.sh").write_text("sleep 30 & setsid sleep 30 & echo $$ $(jobs -p) > pids; wait\n")
+    file = a_file(tmp_path, TOP + "agents: [{name: a, script: a.sh}]\n")
+    process = started(*FROM_A_TERMINAL, "run", file, "x", "--allow-scripts")
+    pids = pids_in(tmp_path / "pids", 3)
+    process.send_signal(number)
+    assert ended(process)[0] == (130 if number == signal.SIGINT else 143)
+    assert [is_gone(pid) for pid in pids] == [True] * 3
+
+
+PATIENT = """
+from stretto import script_process
+script_process.TERMINATION = 60
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_the_second_signal_kills_the_scripts_as_well(tmp_path: Path, number: int) -> None:
+    ignores = "trap 'touch termed' TERM\nsetsid sleep 30 & echo $$ $! > pids\nwhile :; do sleep 0.01; done\n"
+    (tmp_path / "a.sh").write_text(ignores)
+    file = a_file(tmp_path, TOP + "settings: {cancel_grace: 60}\nagents: [{name: a, script: a.sh}]\n")
+    process = started(sys.executable, "-c", PATIENT + AS_ON_A_TERMINAL, "run", file, "x", "--allow-scripts")
+    pids = pids_in(tmp_path / "pids", 2)
+    process.send_signal(signal.SIGINT)
+    until = time.monotonic() + PATIENCE
+    while not (tmp_path / "termed").exists():
+        assert time.monotonic() < until
+        time.sleep(0.005)
+    process.send_signal(number)
+    assert ended(process)[0] == -number
+    assert [is_gone(pid) for pid in pids] == [True, True]
 
 
 def test_ctrl_c_while_the_input_is_read_ends_with_130(tmp_path: Path) -> None:

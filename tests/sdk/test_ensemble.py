@@ -271,3 +271,14 @@ def test_prompts_that_are_made_of_something_else_give_another_digest() -> None:
 def test_an_ensemble_of_llm_orc_s_has_another_digest_than_one_that_works_as_ours() -> None:
     agents = [Agent("a", model="t/m")]
     assert Ensemble("e", agents).digest != Ensemble("e", agents, strictness="compat").digest
+
+
+@pytest.mark.parametrize(("key", "value"), [("prices", 3), ("prices", None), ("notes", 3), ("agents", list)])
+def test_what_an_ensemble_cannot_be_given_is_refused(key: str, value: Any) -> None:
+    with pytest.raises(ConfigError) as error:
+        Ensemble(**{"name": "e", "agents": [Agent("a", model="t/m")], key: value})
+    assert error.value.key == key
+
+
+def test_a_text_that_is_no_unicode_has_a_digest_too() -> None:
+    assert len(Ensemble("e", [Agent("a", model="t/m", prompt="${input} \ud800")]).digest) == 64

@@ -125,7 +125,7 @@ def test_files_of_settings_are_listed_the_nearest_first(laid_out: Path, tmp_path
     }
     assert (local["tier"], local["settings"]) == ("local", {})
     assert (far["tier"], far["settings"]) == ("global", {})
-    assert far["errors"][0].endswith("config.yaml:1:27: Settings.default_timeout must be seconds above 0, got 0")
+    assert far["errors"][0].endswith("config.yaml:1:27: default_timeout must be seconds above 0, got 0")
 
 
 def test_what_has_no_effect_and_what_is_ignored_are_warnings(laid_out: Path) -> None:

@@ -160,7 +160,9 @@ def test_an_empty_section_of_an_agent_is_refused(tmp_path: Path, key: str) -> No
 
 def test_a_file_without_agents_says_how_to_write_them(tmp_path: Path) -> None:
     assert said(tmp_path, TOP) == ["e.yaml:1:1: the ensemble needs agents: a list, `- name: ...` for each"]
-    assert said(tmp_path, TOP + "agents: []\n")[0].startswith("e.yaml:4:1: agents must be a list: write `- name: ...`")
+    assert said(tmp_path, TOP + "agents: []\n")[0].startswith(
+        "e.yaml:4:1: agents must hold one agent at least: write `- name: ...`"
+    )
 
 
 def test_the_model_that_nobody_names_is_asked_for_at_the_agent(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from stretto import ConfigError, load
 from stretto.findings import MOST_FOUND
+from stretto.llm_orc import MOST_AGENTS
 from stretto.loading import LONG_MESSAGE
 
 MOST_SECONDS = 8  # of CPU: the longest needs 1.7; with room for a busy machine and for measured coverage
@@ -182,29 +183,33 @@ def test_who_has_a_thousand_errors_is_told_of_no_more(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "count"),
+    "line",
     [
-        (lambda n: f"{{name: a{n}, model: m, provider: ollama, temperature: 1}}", 9000),
-        (lambda n: f"{{name: a{n}, model_profile: p{n}}}", 12_000),
-        (lambda n: f"{{name: a{n}, depends_on: [a{n - 1}], when: '${{a{n - 1}.x}}'}}" if n else "{name: a0}", 8000),
-        (
-            lambda n: (
-                f"{{name: a{n}, system_prompt: '${{x}} ${{a0}}', depends_on: [a{max(n - 1, 1)}]}}"
-                if n > 1
-                else f"{{name: a{n}}}"
-            ),
-            2000,
+        lambda n: f"{{name: a{n}, model: m, provider: ollama, temperature: 1}}",
+        lambda n: f"{{name: a{n}, model_profile: p{n}}}",
+        lambda n: f"{{name: a{n}, depends_on: [a{n - 1}], when: '${{a{n - 1}.x}}'}}" if n else "{name: a0}",
+        lambda n: (
+            f"{{name: a{n}, system_prompt: '${{x}} ${{a0}}', depends_on: [a{max(n - 1, 1)}]}}"
+            if n > 1
+            else f"{{name: a{n}}}"
         ),
-        (lambda n: f"{{name: a{n}, options: {{timeout: 1, own: 2}}}}", 8000),
+        lambda n: f"{{name: a{n}, options: {{timeout: 1, own: 2}}}}",
     ],
     ids=range(5),
 )
-def test_thousands_of_agents_are_loaded_soon(tmp_path: Path, line: Callable[[int], str], count: int) -> None:
+def test_a_thousand_agents_of_any_kind_are_loaded_soon(tmp_path: Path, line: Callable[[int], str]) -> None:
     path = tmp_path / "e.yaml"
-    path.write_text(many(line, count))
+    path.write_text(many(line, MOST_AGENTS))
     before = time.process_time()
-    assert len(load(path).agents) == count
+    assert len(load(path).agents) == MOST_AGENTS
     assert time.process_time() - before < MOST_SECONDS
+
+
+@pytest.mark.parametrize("top", [STRICT, LLM_ORC])
+def test_one_agent_more_is_refused_where_it_stands_with_a_cure(tmp_path: Path, top: str) -> None:
+    errors = errors_of(tmp_path, many(lambda n: f"{{name: a{n}, model: simulated/echo}}", MOST_AGENTS + 1, top))
+    assert [(error.line, error.key) for error in errors] == [(top.count("\n") + 2 + MOST_AGENTS, "agents")]
+    assert errors[0].message.startswith("an ensemble of a file has 1000 agents at most, this one has 1001: put parts ")
 
 
 @pytest.mark.parametrize(

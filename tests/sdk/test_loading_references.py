@@ -125,8 +125,9 @@ def test_an_ensemble_outside_of_the_project_is_refused(tmp_path: Path, top: str,
 
 
 def test_who_names_a_thousand_that_nothing_has_is_told_so(tmp_path: Path) -> None:
-    agents = "".join(f"  - {{name: a{n}, ensemble: none-{n}}}\n" for n in range(1500))
-    write(tmp_path, top=f"name: top\nagents:\n{agents}")
+    agents = "".join(f"  - {{name: a{n}, ensemble: none-{n}}}\n" for n in range(600))
+    write(tmp_path, top=HEAD % "top" + "  - {name: a, ensemble: one}\n  - {name: b, ensemble: two}\n")
+    write(tmp_path, one=f"name: one\nagents:\n{agents}", two=f"name: two\nagents:\n{agents}")
     assert "more than 1000 ensembles that are named cannot be found" in said(tmp_path)[0]
 
 
@@ -194,9 +195,9 @@ def test_a_web_of_files_is_read_once_each(tmp_path: Path, monkeypatch: pytest.Mo
     read = list[str]()
     original = loading.read_yaml
 
-    def counted(path: str) -> Any:
+    def counted(path: str, *, pipe: bool = False) -> Any:
         read.append(str(path))
-        return original(path)
+        return original(path, pipe=pipe)
 
     monkeypatch.setattr(loading, "read_yaml", counted)
     load(tmp_path / "e0.yaml")

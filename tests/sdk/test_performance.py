@@ -196,7 +196,7 @@ IDLE = [
 def test_what_llm_orc_has_and_stretto_does_not_is_kept_with_a_note(tmp_path: Path, text: str, instead: str) -> None:
     section, _, inner = text.rstrip("}").partition(": {")
     name = f"{section}.{inner.partition(':')[0]}" if section in SECTIONS else text.partition(":")[0]
-    said = f"kept without effect: {name} in line {{}} ({instead})"
+    said = f"kept without effect: {name} ({instead})"
     found = read(tmp_path, f"{text}\n")
     assert (found.settings, found.notes) == (Settings(), (f"{tmp_path}/performance.yaml:1: {said.format(1)}",))
     found, errors = config(f"performance:\n  {text}\n")
@@ -207,10 +207,8 @@ def test_what_llm_orc_has_and_stretto_does_not_is_kept_with_a_note(tmp_path: Pat
 def test_what_has_no_effect_is_said_once_for_each_file(tmp_path: Path) -> None:
     text = "execution: {monitoring_enabled: true}\nmemory: {}\nrun_timeout: 5\n"
     [note] = read(tmp_path, text).notes
-    assert note.startswith(
-        f"{tmp_path}/performance.yaml:1: kept without effect: execution.monitoring_enabled in line 1"
-    )
-    assert "; memory in line 2 (" in note
+    assert note.startswith(f"{tmp_path}/performance.yaml:1: kept without effect: execution.monitoring_enabled")
+    assert "; in line 2 memory (" in note
 
 
 def test_the_section_of_a_config_file_is_read() -> None:
@@ -241,32 +239,32 @@ def test_a_config_file_without_the_section_gives_nothing() -> None:
         ("performance: {execution: 5}", "1:15: execution must hold settings, got 5"),
         (
             "performance: {concurrency: {max_concurrent_agents: -1}}",
-            "1:29: Settings.max_concurrent_agents must be a whole number, 0 or more (0: no limit), got -1",
+            "1:29: max_concurrent_agents must be a whole number, 0 or more (0: no limit), got -1",
         ),
         (
             "performance: {concurrency: {max_concurrent_agents: '4'}}",
-            "1:29: Settings.max_concurrent_agents must be a whole number, 0 or more (0: no limit), got '4': "
+            "1:29: max_concurrent_agents must be a whole number, 0 or more (0: no limit), got '4': "
             "write it without quotes",
         ),
         (
             "performance: {concurrency: {max_concurrent_agents: }}",
-            "1:29: Settings.max_concurrent_agents must be a whole number, 0 or more (0: no limit), got None",
+            "1:29: max_concurrent_agents must be a whole number, 0 or more (0: no limit), got None",
         ),
         (
             "performance: {execution: {default_timeout: x}}",
-            "1:27: Settings.default_timeout must be seconds above 0, got 'x'",
+            "1:27: default_timeout must be seconds above 0, got 'x'",
         ),
         (
             "performance: {execution: {default_timeout: 0}}",
-            "1:27: Settings.default_timeout must be seconds above 0, got 0",
+            "1:27: default_timeout must be seconds above 0, got 0",
         ),
         (
             "performance: {execution: {max_ensemble_depth: 0}}",
-            "1:27: Settings.max_ensemble_depth must be a whole number, 1 or more, got 0",
+            "1:27: max_ensemble_depth must be a whole number, 1 or more, got 0",
         ),
         (
             "performance: {enable_parallel_execution: 'true'}",
-            "1:15: Settings.enable_parallel_execution must be true or false, got 'true': write it without quotes",
+            "1:15: enable_parallel_execution must be true or false, got 'true': write it without quotes",
         ),
         ("performance: {run_timeout: [a]}", "1:15: run_timeout must be a single value, got a list"),
         ("performance: {prices: 5}", "1:15: prices must map a model pattern to input, output and cached"),
@@ -315,7 +313,7 @@ def test_a_whole_number_with_a_point_is_one_in_a_config_file(tmp_path: Path) -> 
 
 def test_a_file_of_its_own_takes_no_text_for_a_number(tmp_path: Path) -> None:
     assert said(tmp_path, "default_timeout: '30'\n") == [
-        "1:1: Settings.default_timeout must be seconds above 0, got '30': write it without quotes"
+        "1:1: default_timeout must be seconds above 0, got '30': write it without quotes"
     ]
 
 

@@ -125,7 +125,7 @@ def test_seconds_may_be_a_text_as_in_llm_orc(tmp_path: Path) -> None:
         ("max_tokens: 0", "max_tokens of the profile 'p' must be a whole number above 0, got 0"),
         ("max_tokens: on", "max_tokens of the profile 'p' must be a whole number above 0, got True"),
         ("timeout_seconds: abc", "timeout_seconds of the profile 'p' must be seconds above 0, got 'abc'"),
-        ("timeout_seconds: '1.5'", "timeout_seconds of the profile 'p' must be seconds above 0, got '1.5'"),
+        ("timeout_seconds: '1.5 s'", "timeout_seconds of the profile 'p' must be seconds above 0, got '1.5 s'"),
         ("timeout_seconds: 0", "timeout_seconds of the profile 'p' must be seconds above 0, got 0"),
         ("timeout_seconds: -1", "timeout_seconds of the profile 'p' must be seconds above 0, got -1"),
         ("timeout_seconds: on", "timeout_seconds of the profile 'p' must be seconds above 0, got True"),

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -634,3 +635,48 @@ def test_a_fallback_that_no_layer_will_ask_is_warned_of() -> None:
     warning = "agent 'a': its fallback has no effect, the stack has no layer Fallback"
     assert warning in Runner(middleware=[]).describe(ensemble)["warnings"]
     assert warning not in Runner().describe(ensemble)["warnings"]
+
+
+@pytest.mark.parametrize(
+    ("options", "key"),
+    [
+        ({"middleware": 5}, "middleware"),
+        ({"middleware": dict}, "middleware"),
+        ({"trusted_origins": None}, "trusted_origins"),
+        ({"trusted_origins": 5}, "trusted_origins"),
+        ({"allow_scripts": "yes"}, "allow_scripts"),
+        ({"allow_scripts": [[1]]}, "allow_scripts"),
+        ({"allow_scripts": ["ls"]}, "allow_scripts"),
+    ],
+)
+def test_what_a_runner_cannot_be_given_is_refused(options: Any, key: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        Runner(**options)
+    assert error.value.key == key
+
+
+@pytest.mark.parametrize(
+    ("options", "key"),
+    [
+        ({"inputs": 3}, "inputs"),
+        ({"inputs": ["a"]}, "inputs"),
+        ({"metadata": {1: 2}}, "metadata"),
+        ({"timeout": 10**400}, "timeout"),
+    ],
+)
+def test_what_a_run_cannot_be_given_is_refused_before_any_call(options: Any, key: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        Runner().run_sync(Ensemble("e", [Agent("a", model="simulated/echo")]), "x", **options)
+    assert error.value.key == key
+
+
+def test_leave_for_one_script_is_none_for_another(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.py").write_text("print(1)\n")
+    source = str(tmp_path / "e.yaml")
+    one, two = (Ensemble(name, [Agent(name, script=f"{name}.py")], source=source) for name in ("a", "b"))
+    (described,) = Runner().describe(one)["agents"]
+    runner = Runner(allow_scripts=[described["script"]])
+    assert runner.run_sync(one, "x").output == 1
+    with pytest.raises(ConfigError, match="none of the scripts that were allowed"):
+        runner.run_sync(two, "x")

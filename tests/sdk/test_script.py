@@ -40,9 +40,16 @@ def found(
     source: Path | None,
     strictness: Literal["strict", "compat"] = "strict",
     path: str | None = None,
+    *,
+    told: bool = False,
 ) -> Script:
     return find_script(
-        text, agent="worker", source=None if source is None else str(source), strictness=strictness, path=path
+        text,
+        agent="worker",
+        source=None if source is None else str(source),
+        strictness=strictness,
+        told_of_others=told,
+        path=path,
     )
 
 
@@ -138,7 +145,8 @@ def test_sh_stands_in_where_there_is_no_bash(project: Path) -> None:
     written(project / "x.sh")
     sh = written(project.parent / "bin" / "sh", mode=0o755)
     assert found("x.sh", project / "e.yaml", path=str(sh.parent)).argv[0] == str(sh)
-    assert found("echo hi", project / "e.yaml", "compat", path=str(sh.parent)).argv == (str(sh), "-c", "echo hi")
+    first = found("echo hi", project / "e.yaml", "compat", path=str(sh.parent))
+    assert first.argv == (str(sh), "-eu", "-c", "echo hi")
 
 
 def test_other_files_are_programs_themselves(project: Path) -> None:
@@ -211,7 +219,18 @@ def test_what_does_not_look_like_a_file_is_shell_text_for_llm_orc(project: Path,
     written(project / "x.sh")
     assert BASH is not None
     script = found(text, project / "e.yaml", "compat")
-    assert script == Script((BASH, "-c", text), project, inline=True)
+    assert script == Script((BASH, "-eu", "-o", "pipefail", "-c", text), project, inline=True)
+
+
+def test_shell_text_of_an_agent_that_gets_results_is_for_a_plain_sh(project: Path) -> None:
+    programs = project.parent / "bin"
+    for name in ("bash", "sh"):
+        written(programs / name, mode=0o755)
+    script = found("echo hi", project / "e.yaml", "compat", path=str(programs), told=True)
+    assert script.argv == (str(programs / "sh"), "-c", "echo hi")
+    (programs / "sh").unlink()
+    without = found("echo hi", project / "e.yaml", "compat", path=str(programs), told=True)
+    assert (without.argv, without.note) == ((), "a script that is shell text needs sh, not on the PATH")
 
 
 @pytest.mark.parametrize("text", ["missing.py", "missing.RB", "scripts/missing", "./missing.sh"])

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -17,7 +18,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from stretto import script_pipes, script_process
+from stretto import script_kin, script_pipes, script_process, script_session
 from stretto.script_pipes import ERRORS, OUTPUT
 from stretto.script_process import Ended, Process
 from watched import virtually, watched
@@ -120,7 +121,7 @@ def test_a_process_is_fed_and_read() -> None:
 def test_it_has_the_folder_and_the_environment_that_it_was_given(tmp_path: Path) -> None:
     process = Process(("env",), str(tmp_path), {**ENVIRONMENT, b"X": b"\xff"}, b"")
     lines = ran(process).output.splitlines()
-    assert sorted(bytes(line.split(b"=")[0]) for line in lines) == [b"PATH", b"X"]
+    assert sorted(bytes(line.split(b"=")[0]) for line in lines) == [b"PATH", b"STRETTO_SCRIPT", b"X"]
     assert ran(Process(("pwd",), str(tmp_path), ENVIRONMENT, b"")).output.decode().strip() == str(tmp_path)
 
 
@@ -266,7 +267,7 @@ def test_a_cancel_while_it_is_being_started_leaves_nothing(sleep: Sleep) -> None
 
 
 def test_a_cancel_before_its_first_step_starts_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(script_process, "start", None)
+    monkeypatch.setattr(script_process, "Session", None)
 
     async def main() -> None:
         process = shell("true")
@@ -334,13 +335,149 @@ def test_what_is_left_behind_may_finish_its_line() -> None:
     assert ran(shell("exec > >(sleep 0.03; cat); echo logged")).output == b"logged\n"
 
 
-def test_one_that_fled_the_session_is_not_waited_for(sleep: Sleep) -> None:
+# Ways to leave the session of a script.
+ORPHAN = (
+    "import os, sys; os.fork() and os._exit(0); os.setsid(); os.fork() and os._exit(0);"
+    "os.execvp('sleep', ['sleep', sys.argv[1]])"
+)
+
+
+def leaving(way: str, sleep: Sleep) -> str:
+    return {
+        "setsid": f"setsid {sleep.command}",
+        "twice": f'{sys.executable} -Sc "{ORPHAN}" {sleep.seconds}',
+        "renamed": f"exec -a other setsid {sleep.command}",
+    }[way]
+
+
+@pytest.mark.parametrize("way", ["setsid", "twice", "renamed"])
+def test_one_that_has_left_the_session_does_not_survive_the_script(sleep: Sleep, way: str) -> None:
     begun = time.monotonic()
-    assert ran(shell(f"setsid {sleep.command} & sleep 0.03; echo done")).output == b"done\n"
-    assert time.monotonic() - begun < 2
-    for pid in sleep.alive():  # it is out of reach, and holds nothing of ours
-        os.kill(pid, signal.SIGKILL)
+    assert ran(shell(f"({leaving(way, sleep)}) >/dev/null 2>&1 </dev/null & sleep 0.03; echo done")).output == b"done\n"
     assert sleep.is_dead()
+    assert ran(shell(f"{leaving(way, sleep)} & sleep 0.03; echo done; exit 3")) == Ended(3, b"done\n")
+    assert time.monotonic() - begun < 2
+    assert sleep.is_dead()
+
+
+def test_one_that_is_leaving_the_session_at_its_end_does_not_survive_the_script(sleep: Sleep) -> None:
+    for _ in range(40):
+        assert ran(shell(f"setsid {sleep.command} >/dev/null 2>&1 </dev/null & echo done")).output == b"done\n"
+    assert sleep.is_dead()
+
+
+def test_one_in_the_middle_of_its_exec_is_looked_at_again(sleep: Sleep, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read(path: str) -> bytes | None:
+        if path.endswith("environ") and path not in seen:
+            seen.add(path)
+            return b""  # as for a moment in its exec
+        return as_it_is(path)
+
+    seen, as_it_is = set[str](), script_kin._read
+    monkeypatch.setattr(script_kin, "_read", read)
+    assert ran(shell(f"setsid {sleep.command} & sleep 0.03")).status == 0
+    assert sleep.is_dead()
+
+
+def test_a_later_process_of_the_same_number_is_spared() -> None:
+    with subprocess.Popen(["sleep", "30"]) as process:
+        born = script_kin.born(process.pid)
+        script_kin.Kin(process.pid, born - 1).kill()
+        assert process.poll() is None
+        script_kin.Kin(process.pid, born).kill()
+        assert process.wait(SOON) == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("way", ["setsid", "twice", "renamed"])
+def test_a_cancel_kills_those_in_a_session_of_their_own(sleep: Sleep, way: str) -> None:
+    assert run(cancelled(shell(f"{leaving(way, sleep)} & wait; {sleep.command}"), sleep, 1)) < 2
+    assert sleep.is_dead()
+
+
+def test_a_cancel_kills_one_that_has_left_with_nothing_but_its_parent(sleep: Sleep) -> None:
+    assert run(cancelled(shell(f"env -i setsid {sleep.command} & wait"), sleep)) < 2
+    assert sleep.is_dead()
+
+
+def test_one_that_wrote_too_much_takes_those_along_who_left(sleep: Sleep, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(script_pipes, "OUTPUT", 100_000)
+    assert ran(shell(f"env -i setsid {sleep.command} & sleep 0.03; yes")).too_much
+    assert sleep.is_dead()
+
+
+def test_who_is_no_kin_of_the_script_is_spared(sleep: Sleep, tmp_path: Path) -> None:
+    begun, go_on = tmp_path / "begun", tmp_path / "go-on"
+    script = shell(f"setsid sleep 10 & touch {begun}; until [ -e {go_on} ]; do sleep 0.01; done")
+    thread = threading.Thread(target=ran, args=(script,))
+    thread.start()
+    assert soon(begun.exists)
+    strangers = [
+        subprocess.Popen(["sleep", sleep.seconds], env=env, start_new_session=own)
+        for env in (None, {}, {"STRETTO_SCRIPT": "another"})
+        for own in (True, False)
+    ]
+    go_on.touch()
+    thread.join()
+    left = [stranger.poll() for stranger in strangers]
+    for stranger in strangers:
+        stranger.kill()
+        stranger.wait()
+    assert left == [None] * 6
+
+
+def test_a_script_within_a_script_has_the_marks_of_both() -> None:
+    text = "import os; print(os.environ['STRETTO_SCRIPT'])"
+    process = Process((sys.executable, "-Sc", text), "/", {**ENVIRONMENT, b"STRETTO_SCRIPT": b"outer"}, b"")
+    outer, inner = ran(process).output.split()
+    assert outer == b"outer"
+    assert len(inner) == 16
+
+
+def test_all_can_be_killed_at_once_from_a_handler_of_a_signal(sleep: Sleep) -> None:
+    def handler(*_: object) -> None:
+        assert script_process.any_living()
+        script_process.kill_all()
+
+    async def main() -> None:
+        tasks = [asyncio.create_task(shell(f"setsid {sleep.command} & {sleep.command}").run()) for _ in range(3)]
+        await sleep.begins(6)
+        signal.raise_signal(signal.SIGUSR1)
+        assert [ended.status for ended in await asyncio.gather(*tasks)] == [-signal.SIGKILL] * 3
+
+    before = signal.signal(signal.SIGUSR1, handler)
+    try:
+        run(main())
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert sleep.is_dead()
+    assert not script_process.any_living()
+
+
+def test_one_that_has_started_nothing_is_not_searched_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    def searched(*_: object) -> set[script_kin.Kin]:
+        searches.append(1)
+        return set()
+
+    searches: list[int] = []
+    monkeypatch.setattr(script_session, "kin", searched)
+    for alone, expected in ((True, []), (False, [1])):
+        monkeypatch.setattr(script_session, "alone", lambda pid, alone=alone: alone)
+        assert ran(Process(("true",), "/", ENVIRONMENT, b"")).status == 0
+        assert searches == expected
+
+
+def test_only_the_youngest_process_is_known_to_have_started_none() -> None:
+    if not Path("/proc/loadavg").exists():
+        pytest.skip("this system does not tell which process is the youngest")
+    for _ in range(100):  # others start some as well
+        with subprocess.Popen(["sleep", "30"]) as young:
+            known = script_kin.alone(young.pid)
+            with subprocess.Popen(["true"]):
+                assert not script_kin.alone(young.pid)
+            young.kill()
+        if known:
+            return
+    pytest.fail("a child was never the youngest")
 
 
 def test_two_hundred_leave_no_descriptor_no_thread_and_no_zombie() -> None:

@@ -12,7 +12,7 @@ from stretto import Agent, Inputs, Outcome
 from stretto.errors import CallError, ScriptFailed
 from stretto.script_input import Given
 from stretto.script_process import Ended
-from stretto.script_reply import TAIL, reply_of
+from stretto.script_reply import SAID, TAIL, reply_of
 
 OK = Outcome(agent="draft", phase=0, status="ok", value="v", text="v")
 
@@ -122,6 +122,14 @@ def test_a_status_other_than_0_is_a_failure_whatever_it_wrote(form: str) -> None
 def test_without_errors_the_end_of_its_output_says_why() -> None:
     assert failure(Ended(1, b"all went wrong\n")).message == "exit status 1: all went wrong"
     assert failure(Ended(1)).message == "exit status 1"
+
+
+def test_of_a_long_output_the_last_words_say_why_on_one_line() -> None:
+    error = failure(Ended(1, b"y\n" * 100_000 + b"the end\n"))
+    assert error.message.startswith("exit status 1: ...")
+    assert error.message.endswith("y y the end")
+    assert len(error.message) < SAID + 30
+    assert error.stderr == ""
 
 
 def test_a_signal_has_its_name() -> None:

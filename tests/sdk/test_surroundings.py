@@ -40,7 +40,7 @@ def test_a_file_alone_has_nothing_around_it(tmp_path: Path) -> None:
     assert errors == []
     assert (found.project, found.tiers, found.notes) == (tmp_path / "a", (), ())
     assert (found.performance.settings, found.performance.prices) == (Settings(), {})
-    assert (found.profiles, found.profile_errors, found.profile_notes) == ({}, (), ())
+    assert (found.profiles.named, found.profiles.errors, found.profiles.notes) == ({}, (), ())
 
 
 LAYERS = [  # the lowest first
@@ -107,8 +107,8 @@ def test_one_broken_file_hides_no_other_and_all_errors_are_said(tmp_path: Path) 
         "a/.llm-orc/config.yaml:1:15",
     ]
     assert found.performance.settings == Settings(phase_timeout=5)
-    assert list(found.profiles) == ["p"]
-    assert [error.file for error in found.profile_errors] == [f"{tmp_path}/a/.llm-orc/profiles/q.yaml"]
+    assert list(found.profiles.named) == ["p"]
+    assert [error.file for error in found.profiles.errors] == [f"{tmp_path}/a/.llm-orc/profiles/q.yaml"]
 
 
 def test_what_has_no_effect_is_in_the_notes_and_profiles_have_their_own(tmp_path: Path) -> None:
@@ -119,7 +119,7 @@ def test_what_has_no_effect_is_in_the_notes_and_profiles_have_their_own(tmp_path
     found, errors = around(tmp_path, files)
     assert errors == []
     assert [note.partition(": ")[0] for note in found.notes] == [f"{tmp_path}/a/.llm-orc/config.yaml:1"]
-    assert [note.partition(": ")[0] for note in found.profile_notes] == [f"{tmp_path}/a/.llm-orc/profiles/q.yaml:1"]
+    assert [note.partition(": ")[0] for note in found.profiles.notes] == [f"{tmp_path}/a/.llm-orc/profiles/q.yaml:1"]
 
 
 def test_local_profiles_win_over_global_ones(tmp_path: Path) -> None:
@@ -128,8 +128,8 @@ def test_local_profiles_win_over_global_ones(tmp_path: Path) -> None:
         "a/.llm-orc/config.yaml": "model_profiles: {p: {model: near}}\n",
     }
     found, _ = around(tmp_path, files)
-    assert (found.profiles["p"].values["model"], found.profiles["p"].tier) == ("near", "local")
-    assert [shadow.tier for shadow in found.profiles["p"].shadows] == ["global"]
+    assert (found.profiles.named["p"].values["model"], found.profiles.named["p"].tier) == ("near", "local")
+    assert [shadow.tier for shadow in found.profiles.named["p"].shadows] == ["global"]
 
 
 def test_the_library_holds_no_settings_and_no_profiles(tmp_path: Path) -> None:
@@ -142,4 +142,4 @@ def test_the_library_holds_no_settings_and_no_profiles(tmp_path: Path) -> None:
     found, errors = around(tmp_path, files)
     assert errors == []
     assert [tier.name for tier in found.tiers] == ["library", "local"]
-    assert (found.performance.settings, found.profiles) == (Settings(), {})
+    assert (found.performance.settings, found.profiles.named) == (Settings(), {})
