@@ -11,8 +11,9 @@ from pathlib import Path
 from .errors import ConfigError
 from .findings import OF_KEYS, nearest
 from .key_shapes import clean
+from .plain_file import read_bytes
 from .tiers import Tier, check_inside
-from .yaml_text import MOST_BYTES, Place, Section, excerpt, read_bytes, read_yaml
+from .yaml_text import MOST_BYTES, Place, Section, excerpt, read_yaml
 
 NAME = "config.yaml"
 READ = ("model_profiles", "performance")  # of its sections; llm-orc has more

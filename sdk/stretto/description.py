@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from . import stack as layers
+from .key_shapes import clean
 from .substitute import substitutes
 
 if TYPE_CHECKING:
@@ -69,16 +70,16 @@ def _agent(
         "name": name,
         "phase": phase,
         "kind": agent.kind,
-        "model": routing.model(agent) if agent.model else None,
+        "model": clean(routing.model(agent)) if agent.model else None,
         "depends_on": list(stage.plan.dependencies[name]),
         "timeout": timeout,
         "host": routing.host(agent),
         "key": routing.key_name(agent),
         "middleware": layers.names(stage.stacks[name]),
         "fan_out": agent.fan_out,
-        "fallback": [routing.named(one.model, one.base_url) for one in substitutes(agent.fallback)],
+        "fallback": [clean(routing.named(one.model, one.base_url)) for one in substitutes(agent.fallback)],
         "script": list(stage.scripts[name].argv) if name in stage.scripts else None,
-        "dispatch": agent.dispatch,
+        "dispatch": None if agent.dispatch is None else clean(agent.dispatch),
         "ensemble": _described(stage.inner[name], routing, known) if name in stage.inner else None,
     }
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import yaml
 
-from .yaml_text import MOST_BYTES, MOST_DEPTH, read_bytes
+from .plain_file import read_bytes
+from .yaml_text import MOST_BYTES, MOST_DEPTH
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml where PyYAML was built with it
 _AGENTS = re.compile(r"^agents[ \t]*:", re.MULTILINE)

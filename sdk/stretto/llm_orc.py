@@ -113,6 +113,8 @@ def _put_defaults(made: Section) -> Section:
 def _listed(made: Section, findings: Findings) -> Items | None:
     """Give the agents, if there are not too many: each costs time to check, and nobody can read them."""
     agents: Any = made.get("agents")
+    if isinstance(agents, Section) and not agents and not findings.strict:
+        return Items(agents.place)  # as llm-orc takes it
     if not isinstance(agents, Items):
         return None
     if len(agents) > MOST_AGENTS:

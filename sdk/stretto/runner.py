@@ -297,7 +297,9 @@ def _of_plan(stage: Stage) -> tuple[str, ...]:
 
 
 def _script_notes(stage: Stage) -> tuple[str, ...]:
-    return tuple(f"agent {name!r}: {script.note}" for name, script in stage.scripts.items() if script.note)
+    said = stage.ensemble.notes  # by whoever loaded it, with file and line
+    unsaid = {name: script.note for name, script in stage.scripts.items() if not any(script.note in n for n in said)}
+    return tuple(f"agent {name!r}: {note}" for name, note in unsaid.items() if note)
 
 
 def _alone(stage: Stage) -> tuple[str, ...]:

@@ -158,9 +158,8 @@ def _nearest(text: str, places: Sequence[_Place]) -> str | None:
     names: list[str] = []
     for start, _ in places:
         for folder, prefix in ((start, ""), (start / "scripts", "scripts/")):
-            with suppress(OSError):
-                with os.scandir(folder) as entries:
-                    names += [f"{prefix}{entry.name}" for entry in islice(entries, _MOST_ENTRIES) if entry.is_file()]
+            with suppress(OSError), os.scandir(folder) as entries:
+                names += [f"{prefix}{entry.name}" for entry in islice(entries, _MOST_ENTRIES) if entry.is_file()]
     return next(iter(get_close_matches(text, names, 1)), None)
 
 

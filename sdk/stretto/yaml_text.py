@@ -7,8 +7,6 @@ finite, and tags that would make objects are refused. No refusal repeats more th
 from __future__ import annotations
 
 import math
-import os
-import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +19,7 @@ from yaml.reader import Reader, ReaderError
 from yaml.resolver import Resolver
 
 from .errors import ConfigError
+from .plain_file import read_text
 
 MOST_BYTES = 1_000_000
 MOST_VALUES = 100_000  # an alias counts with all that it stands for, a long text as several
@@ -120,7 +119,7 @@ def read_yaml(path: str | Path, *, pipe: bool = False) -> Section:
         ConfigError: with file, line and column, for whatever cannot be read.
     """
     name = str(path)
-    text = _text(name, pipe=pipe)
+    text = read_text(name, MOST_BYTES, pipe=pipe)
     reader = _Reader(name)
     try:
         document = reader.document(yaml.parse(text, Loader=_LOADER))
@@ -153,48 +152,6 @@ def excerpt(value: Any) -> str:
     """Give the beginning of a value as it would stand in Python."""
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:76]}...{text[-1]}"
-
-
-def read_bytes(path: str | Path, most: int, *, pipe: bool = False) -> bytes:
-    """Read the first bytes of a regular file, or of a pipe; whatever else is there, nothing is waited for.
-
-    Raises:
-        OSError: it cannot be read.
-        ValueError: no file can have that name.
-    """
-    _check_kind(os.stat(path).st_mode, pipe=pipe)  # to open a device may do something
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-    try:
-        mode = os.fstat(descriptor).st_mode
-        _check_kind(mode, pipe=pipe)
-        if stat.S_ISFIFO(mode):
-            os.set_blocking(descriptor, True)  # one without a writer is at its end
-        with open(descriptor, "rb", closefd=False) as file:
-            return file.read(most)
-    finally:
-        os.close(descriptor)
-
-
-def _check_kind(mode: int, *, pipe: bool) -> None:
-    if not stat.S_ISREG(mode) and not (pipe and stat.S_ISFIFO(mode)):
-        raise OSError(0, "Is a directory" if stat.S_ISDIR(mode) else "Is no regular file")
-
-
-def _text(name: str, *, pipe: bool) -> str:
-    try:
-        data = read_bytes(name, MOST_BYTES + 1, pipe=pipe)
-    except UnicodeError:
-        raise ConfigError("cannot be read: no file can have this name", file=ascii(name)[1:-1]) from None
-    except (OSError, ValueError) as error:  # ValueError: a name with a null byte
-        raise ConfigError(f"cannot be read: {getattr(error, 'strerror', None) or error}", file=name) from None
-    if len(data) > MOST_BYTES:
-        message = f"the file is larger than {MOST_BYTES} bytes"
-        raise ConfigError(message, file=name, line=1, column=1)
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise ConfigError("the file must be UTF-8", file=name, line=line, column=1) from None
 
 
 def _not_printable(error: ReaderError, text: str, name: str) -> ConfigError:

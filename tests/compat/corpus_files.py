@@ -11,6 +11,8 @@ _OWN = Fix("a key of stretto's own", ours=True)
 _RETIRED = Fix("retired keys are translated", ours=True)
 _GUARD = Fix("a guard that is not ${...} is refused", ours=False)
 _CLOCK = Fix("a timeout is above 0", ours=False)
+_EMPTY = Fix("a key that is empty would hide a mistake", ours=False)
+_TRUTH = Fix("true is no number", ours=False)
 _LIST = Fix("a plain text is a list of one", ours=True)
 
 # Keys at the top, with how stretto differs.
@@ -49,6 +51,7 @@ _LLM: dict[str, Fix | None] = {
     "temperature: 0": None,
     "temperature: null": None,
     "temperature: [1]": None,
+    "temperature: true": _TRUTH,
     "max_tokens: 5": None,
     'max_tokens: "5"': None,
     "max_tokens: 5.0": None,
@@ -70,12 +73,14 @@ _LLM: dict[str, Fix | None] = {
     "timeout_seconds: 1.5": Fix("seconds may have a fraction", ours=True),
     "timeout_seconds: x": None,
     "timeout_seconds: null": None,
+    "timeout_seconds: true": _TRUTH,
     "timeout_seconds: 0": _CLOCK,
     "timeout_seconds: -1": _CLOCK,
     "when: always": _GUARD,
     "when: 5": None,
     "when: true": None,
     "when: null": None,
+    "when: ''": None,
     "input_scope: dependencies": None,
     "input_scope: null": None,
     "input_scope: all": None,
@@ -124,6 +129,7 @@ _AGENTS: dict[str, Fix | None] = {
     "{name: a}": None,
     "{model_profile: a}": None,
     "{name: null, model_profile: a}": None,
+    "{name: '', model_profile: a}": _EMPTY,
     "{name: 5, model_profile: a}": None,
     "{name: a, model_profile: null}": None,
     "{name: a, model_profile: 5}": None,
@@ -131,6 +137,7 @@ _AGENTS: dict[str, Fix | None] = {
     "{name: a, provider: openai}": None,
     "{name: a, script: null}": None,
     "{name: a, script: 5}": None,
+    "{name: a, script: ''}": _EMPTY,
     "{name: a, script: echo hi}": None,
     "{name: a, script: echo hi, parameters: {p: 1}}": None,
     "{name: a, script: echo hi, parameters: x}": None,
@@ -143,6 +150,7 @@ _AGENTS: dict[str, Fix | None] = {
     "{name: a, type: script, script: echo hi}": _RETIRED,
     "{name: a, ensemble: null}": None,
     "{name: a, ensemble: 5}": None,
+    "{name: a, ensemble: ''}": _EMPTY,
     "{name: a, ensemble: e}": None,
     "{name: a, ensemble: other}": None,
     "{name: a, ensemble: nobody}": None,
@@ -151,6 +159,8 @@ _AGENTS: dict[str, Fix | None] = {
     "{name: a, dispatch: null}": None,
     "{name: a, dispatch: other}": None,
     "{name: a, dispatch: nobody}": None,
+    "{name: a, dispatch: ''}": _EMPTY,
+    "{name: a, dispatch: '${nobody.x}'}": None,
     "{name: a, dispatch: other, ensemble: other}": None,
     "{name: a, loop: other}": None,
     "{name: a, loop: {}}": None,
@@ -162,6 +172,7 @@ _AGENTS: dict[str, Fix | None] = {
     "{name: a, loop: {body: other, until: '${done}', max_iterations: 2.5}}": None,
     "{name: a, loop: {body: other, until: '${done}', max_iterations: '2'}}": None,
     "{name: a, loop: {body: other, until: true, max_iterations: 2}}": None,
+    "{name: a, loop: {body: other, until: '', max_iterations: 2}}": None,
     "{name: a, loop: {body: other, until: '${done}', max_iterations: 2, carry: null}}": None,
     "{name: a, loop: {body: other, until: '${done}', max_iterations: 2, often: 1}}": None,
     "{name: a, loop: {body: nobody, until: '${done}', max_iterations: 2}}": None,
@@ -181,6 +192,15 @@ _FILES: dict[str, tuple[str, Fix | None]] = {
     "no agent at all": ("name: e\ndescription: d\nagents: []\n", None),
     "agents as a mapping": ("name: e\ndescription: d\nagents: {name: a}\n", None),
     "agents as a text": ("name: e\ndescription: d\nagents: a\n", None),
+    "agents as an empty mapping": ("name: e\ndescription: d\nagents: {}\n", None),
+    "a name without content": (
+        "name:\ndescription: d\nagents: [{name: a, model_profile: a}]\n",
+        Fix("an ensemble has a name", ours=False),
+    ),
+    "a thousand agents and one": (
+        ensemble("\n".join(f"- {{name: a{n}, dispatch: nobody}}" for n in range(1001))),
+        Fix("a file has 1,000 agents at most", ours=False),
+    ),
     "a name that is a number": ("name: 5\ndescription: d\nagents: [{name: a, model_profile: a}]\n", None),
     "a key twice": ("name: e\nname: e\ndescription: d\nagents: [{name: a, model_profile: a}]\n", _EITHER),
     "the same name twice": (

@@ -11,6 +11,15 @@ _TWO = "- {name: one, model_profile: p1}\n- {name: two, model_profile: p2}\n- {n
 _GLOBAL = "~/.config/llm-orc"
 
 
+_PROFILE_FIXES = {
+    "a temperature as a text": {"requests": Fix("what a profile says is sent")},
+    "max_tokens as a text": {"requests": Fix("what a profile says is sent")},
+    "no tokens": {"accepted": Fix("what a profile says is sent, and no model answers with nothing", ours=False)},
+}
+_FEWER = Fix("max_concurrent_agents is 0 or more, and 0 has no limit", ours=False)
+_DEPTH = Fix("max_ensemble_depth is 1 or more", ours=False)
+
+
 def _file(name: str, model: str) -> str:
     return f"name: {name}\nmodel: {model}\nprovider: openai-compatible/x\nbase_url: BASE_URL\n"
 
@@ -89,29 +98,36 @@ def _tiers() -> Iterator[Case]:
         "an unknown key": {"nonsense": 1},
         "timeout as a text": {"timeout_seconds": "'5'"},
         "prices": {"cost_per_token": 0.1, "description": "d"},
+        "a temperature as a text": {"temperature": "'0.2'"},
+        "max_tokens as a text": {"max_tokens": "'50'"},
+        "no tokens": {"max_tokens": 0},
     }.items():
-        yield case(f"profile: {name}", "- {name: one, model_profile: q}", settings=config(f"q: {profile('m', **more)}"))
+        settings, agent = config(f"q: {profile('m', **more)}"), "- {name: one, model_profile: q}"
+        yield case(f"profile: {name}", agent, settings=settings, fixes=_PROFILE_FIXES.get(name, {}))
     yield Case(
         "config.yaml: not YAML", {CONFIG: "model_profiles: [\n", ENSEMBLE: ensemble("- {name: one, model_profile: a}")}
     )
 
 
 def _performance() -> Iterator[Case]:
-    sections = (
-        "concurrency: {max_concurrent_agents: 1}",
-        "concurrency: {max_concurrent_agents: 0}",
-        "concurrency: {max_concurrent_agents: 'four'}",
-        "concurrency:",
-        "execution: {default_timeout: 30}",
-        "execution: {monitoring_enabled: false, streaming_enabled: true}",
-        "execution: {max_ensemble_depth: 3}",
-        "streaming_enabled: true",
-        "memory: {limit: 1}",
-        "nonsense: 1",
-    )
-    for section in sections:
+    sections: dict[str, Fix | None] = {
+        "concurrency: {max_concurrent_agents: 1}": None,
+        "concurrency: {max_concurrent_agents: 0}": None,
+        "concurrency: {max_concurrent_agents: -1}": _FEWER,
+        "concurrency: {max_concurrent_agents: 'four'}": None,
+        "concurrency:": None,
+        "execution: {default_timeout: 30}": None,
+        "execution: {monitoring_enabled: false, streaming_enabled: true}": None,
+        "execution: {max_ensemble_depth: 3}": None,
+        "execution: {max_ensemble_depth: 0}": _DEPTH,
+        "streaming_enabled: true": None,
+        "memory: {limit: 1}": None,
+        "nonsense: 1": None,
+    }
+    for section, fix in sections.items():
         agents = "- {name: one, model_profile: a}\n- {name: two, model_profile: b, depends_on: [one]}"
-        yield case(f"performance: {section}", agents, settings=config(performance=section))
+        fixes = {} if fix is None else {"accepted": fix}
+        yield case(f"performance: {section}", agents, settings=config(performance=section), fixes=fixes)
 
 
 def _retired() -> Iterator[Case]:

@@ -140,3 +140,9 @@ def test_an_ensemble_that_is_named_twice_is_described_twice() -> None:
 def test_a_single_agent_that_runs_others_is_described() -> None:
     told = Runner(middleware=[]).describe(Agent("c", ensemble=Ensemble("inner", [Agent("x", function=echo)])))
     assert told["agents"][0]["ensemble"]["ensemble"] == "inner"
+
+
+def test_what_looks_like_a_key_is_not_shown() -> None:
+    key = "sk-0123456789abcdefghij"
+    told = described(Agent("a", model=f"simulated/{key}"), Agent("d", dispatch=key))
+    assert key not in str(told["agents"])

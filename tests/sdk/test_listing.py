@@ -207,3 +207,17 @@ def test_a_link_that_leads_nowhere_is_listed(here: Path) -> None:
     [row] = listing(here)["ensembles"]
     assert row["name"] == "gone"
     assert row["errors"][0].endswith("cannot be read: No such file or directory")
+
+
+def test_names_that_look_like_keys_are_not_shown(here: Path) -> None:
+    key = "sk-0123456789abcdefghij"
+    write(
+        here,
+        ".llm-orc/config.yaml",
+        f"model_profiles: {{{key}: {{model: m}}}}\nperformance: {{prices: {{{key}: {{input: 1, output: 1}}}}}}\n",
+    )
+    write(here, ".llm-orc/ensembles/e.yaml", f"name: {key}\nagents: []\n")
+    found = listing(here)
+    assert (len(found["profiles"]), len(found["ensembles"]), len(found["settings"])) == (1, 1, 1)
+    assert key not in str(found)
+    assert key not in stretto("list").output

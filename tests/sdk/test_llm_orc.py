@@ -109,12 +109,13 @@ def test_a_number_for_a_text_at_the_top_is_taken_with_a_warning(project: Project
 
 
 def test_an_ensemble_without_agents_is_loaded_with_a_warning(project: Project) -> None:
-    ensemble = project.load(f"{TOP}agents: []\n")
-    assert ensemble.agents == ()
-    assert project.notes(ensemble) == ["e.yaml:3: the ensemble has no agents: a run of it does nothing"]
+    for agents in ("[]", "{}"):
+        ensemble = project.load(f"{TOP}agents: {agents}\n")
+        assert ensemble.agents == ()
+        assert project.notes(ensemble) == ["e.yaml:3: the ensemble has no agents: a run of it does nothing"]
 
 
-@pytest.mark.parametrize("agents", ["", " x", " 5", " {}", " {a: {model_profile: fast}}"])
+@pytest.mark.parametrize("agents", ["", " x", " 5", " {a: {model_profile: fast}}"])
 def test_agents_that_are_no_list_are_refused(project: Project, agents: str) -> None:
     (error,) = project.said(text=f"{TOP}agents:{agents}\n")
     assert error.startswith("e.yaml:3:1: agents must be a list: write `- name: ...` for each, got ")

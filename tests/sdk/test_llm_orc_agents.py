@@ -459,3 +459,63 @@ def test_an_unknown_key_is_an_error_with_the_nearest(project: Project) -> None:
 def test_two_agents_of_one_name_are_refused(project: Project) -> None:
     (error,) = project.said(f"{{name: a, {FAST}}}", f"{{name: a, {FAST}}}")
     assert error == "e.yaml:5:6: agent 'a': 2 agents are named 'a': names must differ"
+
+
+# What llm-orc takes, though it can mean no good.
+
+
+async def test_an_empty_guard_never_holds(project: Project) -> None:
+    ensemble = project.agents("{name: nobody, model: simulated/echo}", "{name: a, model: simulated/echo, when: ''}")
+    assert project.notes(ensemble) == ["e.yaml:5: agent 'a': when is empty: this agent is always skipped"]
+    run = await Runner().run(ensemble, "hi")
+    assert (run["a"].status, run["nobody"].status, run.status) == ("skipped", "ok", "completed")
+
+
+def test_an_empty_until_is_none(project: Project) -> None:
+    project.write(CHILD)
+    ensemble = project.agents("{name: a, loop: {body: child, max_iterations: 2, until: ''}}")
+    assert project.notes(ensemble) == ["e.yaml:4: agent 'a': loop.until is empty: the loop runs all its rounds"]
+    loop: Any = ensemble.agents[0].loop
+    assert (loop.until, loop.max_iterations) == (None, 2)
+
+
+@pytest.mark.parametrize("text", ["${nobody.x}", "to-${nobody}"])
+async def test_a_dispatch_that_names_no_agent_fails_alone(project: Project, text: str) -> None:
+    agents = ("{name: s, model: simulated/echo}", f"{{name: a, dispatch: '{text}'}}")
+    ensemble = project.agents(*agents)
+    name = text.partition("{")[2].partition("}")[0]
+    why = f"dispatch names '{name}', which is no agent here"
+    assert project.notes(ensemble) == [f"e.yaml:5: agent 'a': {why}: the agent fails without a call"]
+    run = await Runner().run(ensemble, "hi")
+    assert (run["a"].status, run["s"].status) == ("failed", "ok")
+    assert why in run["a"].reason
+    assert project.said(*agents, strictness="strict")
+
+
+def test_a_dispatch_by_an_item_is_one(project: Project) -> None:
+    ensemble = project.agents("{name: a, dispatch: '${item}', fan_out: '${input}'}")
+    assert ensemble.agents[0].kind == "dispatch"
+
+
+def test_keys_of_people_s_own_stand_in_every_mapping(project: Project) -> None:
+    project.write(CHILD)
+    agents = (
+        "{name: a, loop: {body: child, max_iterations: 2, x-why: slow}}",
+        "{name: b, model: simulated/echo, fallback: {model: simulated/echo, x-why: cheap}}",
+        "{name: c, model: simulated/echo, fallback: [{model: simulated/echo, x-why: cheap}]}",
+    )
+    for top in (TOP, f"stretto: 1\n{TOP}"):
+        assert project.notes(project.agents(*agents, top=top)) == []
+
+
+@pytest.mark.parametrize("key", ["description: d", "enabled: true"])
+def test_a_key_that_is_like_none_has_no_nearest(project: Project, key: str) -> None:
+    assert "did you mean" not in refused(project, f"{FAST}, {key}")
+
+
+def test_a_script_that_is_not_there_is_said_once_with_its_line(project: Project) -> None:
+    ensemble = project.agents("{name: a, script: nope.py}")
+    (note,) = project.notes(ensemble)
+    assert note.startswith("e.yaml:4: agent 'a': script 'nope.py' was not found in ")
+    assert note.endswith(": the agent fails without a process")
+    assert len(Runner(middleware=[]).describe(ensemble)["warnings"]) == 1

@@ -9,7 +9,7 @@ import pytest
 
 from llm_orc_project import TOP, Project
 from loopback import Answer, Loopback
-from stretto import Agent, Runner
+from stretto import Agent, ConfigError, Runner
 from stretto.errors import CallError
 from stretto.substitute import substitutes
 from stretto.unavailable import Unavailable
@@ -213,8 +213,9 @@ def test_files_of_profiles_that_are_broken_count_when_nothing_defines_the_profil
     ],
 )
 def test_a_profile_that_nothing_defines_lets_its_agent_fail_alone(project: Project, name: str, why: str) -> None:
+    cure = "" if why.endswith("?)") else ": define it in .llm-orc/config.yaml and .llm-orc/profiles"
     ensemble = project.agents(f"{{name: a, model_profile: {name}}}", "{name: b, model: mock, provider: x}")
-    assert project.notes(ensemble) == [f"e.yaml:4: agent 'a': {why}: the agent fails without a call"]
+    assert project.notes(ensemble) == [f"e.yaml:4: agent 'a': {why}{cure}: the agent fails without a call"]
     assert ensemble.agents[0].function == Unavailable(why)
     run = Runner().run_sync(ensemble, "hello")
     assert (run["a"].status, run["b"].output, run.status) == ("failed", "hello", "completed_with_errors")
@@ -489,3 +490,46 @@ async def test_a_file_of_llm_orc_asks_what_llm_orc_would_ask(tmp_path: Path) -> 
                 "chat_template_kwargs": {"enable_thinking": False},
             },
         ]
+
+
+# What is wrong with profiles is said once, and where it stands.
+
+
+@pytest.mark.parametrize(("key", "value"), [("temperature", "'0.2'"), ("max_tokens", "'50'"), ("max_tokens", "50.0")])
+def test_a_number_of_a_profile_may_be_a_text(project: Project, key: str, value: str) -> None:
+    profile = f"model_profiles: {{q: {{model: m, provider: ollama, {key}: {value}}}}}\n"
+    ensemble = project.agents("{name: a, model_profile: q}", files={".llm-orc/config.yaml": profile})
+    assert ensemble.agents[0].params == {key: 0.2 if key == "temperature" else 50}
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({".llm-orc/config.yaml": "model_profiles: {p: text}\n"}, "the profile 'p' must be a mapping, got 'text'"),
+        ({".llm-orc/profiles/p.yaml": "name: [\n"}, "this is not YAML"),
+        ({".llm-orc/profiles/p.yaml": "model_profiles: {p: {}}\n"}, "a file of a profile holds one profile"),
+    ],
+)
+def test_a_broken_profile_is_one_error_of_a_strict_file(project: Project, files: dict[str, str], message: str) -> None:
+    (error,) = project.said("{name: a, model_profile: p}", top="stretto: 1\nname: e\n", files=files)
+    assert message in error
+
+
+def test_an_error_of_a_runner_stands_in_the_profile_that_it_comes_from(project: Project) -> None:
+    profile = "model_profiles:\n  q:\n    model: m\n    provider: openai-compatible\n    base_url: http://127.0.0.1:9\n"
+    profile += "    api_key_env: HOME\n"
+    ensemble = project.agents("{name: a, model_profile: q}", files={".llm-orc/config.yaml": profile})
+    with pytest.raises(ConfigError) as caught:
+        Runner(middleware=[]).describe(ensemble)
+    assert str(caught.value).startswith(f"{project.folder}/.llm-orc/config.yaml:6:5: agent 'a': ")
+
+
+def test_an_unknown_section_of_a_config_file_that_is_nearly_one_is_said(project: Project) -> None:
+    files = {".llm-orc/config.yaml": "model_profile: {}\nproject: p\nperformance: {default_timeou: 1}\n"}
+    ensemble = project.agents("{name: a, model: simulated/echo}", files=files)
+    assert project.notes(ensemble) == [
+        ".llm-orc/config.yaml:1: 'model_profile' is not a section that is read (did you mean 'model_profiles'?): it is ignored",
+        ".llm-orc/config.yaml:3: 'default_timeou' is not a setting (did you mean 'default_timeout'?): it is ignored",
+    ]
+    errors = project.said("{name: a, model: simulated/echo}", top="stretto: 1\nname: e\n", files=files)
+    assert [error.partition(": ")[0] for error in errors] == [".llm-orc/config.yaml:1:1", ".llm-orc/config.yaml:3:15"]

@@ -98,7 +98,7 @@ def test_what_is_no_ensemble_at_all_is_refused_at_its_place(tmp_path: Path, cont
         ("agents: [{name: a, when: '${b}'}, {name: b, when: '${a}'}]", "these agents wait for each other: a -> b -> a"),
         ("agents: [{name: a, dispatch: '${b.x}'}, {name: b, depends_on: [a]}]", "these agents wait for each other"),
         ("agents: [{name: a, when: 'x == 1'}]", "when must be ${agent.field}, or that == or != a literal"),
-        ("agents: [{name: a, env: [A]}]", "env belongs to an agent with a script"),
+        ("agents: [{name: a, env: [A]}]", "env has no effect on an agent with model: it belongs to one with script"),
     ],
 )
 def test_what_is_wrong_in_an_ensemble_is_refused_in_files_of_both_kinds(

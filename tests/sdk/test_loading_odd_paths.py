@@ -80,6 +80,8 @@ def test_a_pipe_with_a_writer_is_read(tmp_path: Path) -> None:
 def test_a_pipe_around_a_file_is_not_waited_for(tmp_path: Path, name: str) -> None:
     (tmp_path / ".llm-orc" / "profiles").mkdir(parents=True)
     os.mkfifo(tmp_path / name)
-    (tmp_path / "e.yaml").write_text("name: e\nagents:\n  - {name: a, model_profile: p}\n  - {name: b, ensemble: leaf}\n")
+    (tmp_path / "e.yaml").write_text(
+        "name: e\nagents:\n  - {name: a, model_profile: p}\n  - {name: b, ensemble: leaf}\n"
+    )
     assert len(load(tmp_path / "e.yaml").warnings) == 2
     assert heading(tmp_path / name) == Heading(None, False)

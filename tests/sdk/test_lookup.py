@@ -347,3 +347,9 @@ def test_thousands_of_files_are_looked_at_quickly(here: Path) -> None:
     assert len(ensembles(here, [])) == 2_000
     assert find_top("e1999").name == "e1999.yaml"
     assert time.process_time() - started < 2
+
+
+def test_a_folder_does_not_hide_an_ensemble_of_its_name(here: Path) -> None:
+    (here / "child").mkdir()
+    ensemble(here / ".llm-orc" / "ensembles" / "child.yaml")
+    assert find_top("child") == here / ".llm-orc" / "ensembles" / "child.yaml"

@@ -121,7 +121,8 @@ def test_a_file_that_is_wrong_fails_the_agent_with_its_place(here: Path) -> None
     run = chosen(gives("wrong"))
     assert run["d"].status == "failed"
     assert "wrong.yaml:4:" in run["d"].reason
-    assert "modell" in run["d"].reason
+    assert "modell" not in run["d"].reason  # a model chose the file, and other agents are told why it failed
+    assert "`stretto validate " in run["d"].reason
 
 
 @pytest.mark.parametrize("value", [None, 5, {"to": "upper"}, ["upper"]])
