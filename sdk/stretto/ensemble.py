@@ -117,7 +117,8 @@ class Ensemble:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What was translated or ignored, and what runs but probably not as meant."""
-        return (*self.notes, *filter(None, map(_blind, self.agents)))
+        blind = filter(None, map(blindness, self.agents))
+        return (*self.notes, *(one for one in blind if not any(note.endswith(one) for note in self.notes)))
 
     @property
     def digest(self) -> str:
@@ -203,7 +204,8 @@ def _before(name: str, ancestors: Callable[[], Ancestors]) -> Before:
     return ancestors().of(name)
 
 
-def _blind(agent: Agent) -> str | None:
+def blindness(agent: Agent) -> str | None:
+    """Say what nobody will see of an agent, or what it will not see; None when all is seen."""
     if agent.name in marks.RESERVED:
         return f"agent {agent.name!r}: no mark can show its result, ${{{agent.name}}} stands for something else"
     if isinstance(agent.prompt, str) and not marks.marks_in(marks.read(agent.prompt)):

@@ -9,7 +9,7 @@ from typing import Any
 from . import llm_orc
 from .agent import Agent
 from .agent_rules import KINDS
-from .ensemble import Ensemble
+from .ensemble import Ensemble, blindness
 from .errors import ConfigError
 from .file_keys import TOP_KEYS, fits, unknown_at_top, unknown_to_agents
 from .findings import MOST_NOTES, Findings, place_in
@@ -24,7 +24,6 @@ from .unavailable import Unavailable
 from .yaml_text import Items, Place, Section, kind_of
 
 VERSION = 1
-MOST_SCRIPTS = 1000  # that are looked for while a file is read; a runner looks for all of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +69,6 @@ class EnsembleFile:
         self._findings = findings
         self._around = around
         self._find = find
-        self._scripts = 0
         self._section = llm_orc.translated(section, findings, around, environ)
 
     def ensemble(self) -> Ensemble | None:
@@ -92,6 +90,9 @@ class EnsembleFile:
             return None
         for note in self._around.notes:
             findings.note(note)
+        for said, at in ((blindness(one), place_in(_of_agent(section, one.name), "prompt")) for one in agents):
+            if said is not None:
+                findings.note(f"{findings.file}:{at.line}: {said}")
         given.update(agents=agents, settings=settings.over(performance.settings), prices=performance.prices)
         given.update(strictness="strict" if findings.strict else "compat", source=findings.file)
         try:
@@ -195,23 +196,8 @@ class EnsembleFile:
         """Find scripts and ensembles where the agent names them."""
         if sum(given.get(kind) is not None for kind in KINDS) > 1:
             return  # which is refused
-        strictness: Any = "strict" if self._findings.strict else "compat"
-        if given.get("script") and self._scripts < MOST_SCRIPTS:
-            self._scripts += 1
-            source, place = self._findings.file, section.keys_at["script"]
-            try:
-                script = find_script(
-                    given["script"],
-                    agent=agent or "",
-                    source=source,
-                    strictness=strictness,
-                    suggest=self._findings.suggestions.take,
-                )
-            except ConfigError as error:
-                self._findings.refused(error, section, "script", agent)
-            else:
-                if script.note:
-                    self._findings.warn(script.note, place, "script", agent, after="the agent fails without a process")
+        if given.get("script"):
+            self._look_for_script(given["script"], section, agent)
         if given.get("ensemble"):
             found = self._find(Reference(given["ensemble"], section.keys_at["ensemble"], "ensemble", agent))
             _take(found, given, "ensemble")
@@ -220,6 +206,23 @@ class EnsembleFile:
         dispatch = given.get("dispatch")
         if dispatch and dispatch.strip() and "${" not in dispatch:
             self._find(Reference(dispatch.strip(), section.keys_at["dispatch"], "dispatch", agent))
+
+    def _look_for_script(self, text: str, section: Section, agent: str | None) -> None:
+        findings = self._findings
+        try:
+            script = find_script(
+                text,
+                agent=agent or "",
+                source=findings.file,
+                strictness="strict" if findings.strict else "compat",
+                suggest=findings.suggestions.take,
+            )
+        except ConfigError as error:
+            findings.refused(error, section, "script", agent)
+            return
+        if script.note:
+            after = "the agent fails without a process"
+            findings.warn(script.note, section.keys_at["script"], "script", agent, after=after)
 
     def _resolve_loop(self, given: dict[str, Any], loop: Section, agent: str | None) -> None:
         found = self._find(Reference(loop["body"], loop.keys_at["body"], "loop.body", agent))
@@ -231,13 +234,11 @@ class EnsembleFile:
 
 def _read(key: str, value: Any) -> Any:
     """Give a value without the keys that are people's own."""
-    if key == "loop":
-        return value.without_own()
-    if key == "fallback":
-        items = value if isinstance(value, Items) else [value]
-        read = [one.without_own() if isinstance(one, Section) else one for one in items]
-        return read if isinstance(value, Items) else read[0]
-    return value
+    if key not in ("loop", "fallback"):
+        return value
+    if isinstance(value, Items):
+        return [_read(key, one) for one in value]
+    return value.without_own() if isinstance(value, Section) else value
 
 
 def _take(found: Ensemble | Unavailable | None, given: dict[str, Any], key: str) -> None:

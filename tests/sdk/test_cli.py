@@ -357,7 +357,7 @@ def test_warnings_are_on_stderr() -> None:
     text = ECHO + "    prompt: nothing of the input\n"
     result = run(text, "x")
     assert result.stdout == "nothing of the input\n"
-    assert "warning: agent 'a': its prompt shows neither" in result.stderr
+    assert "warning: e.yaml:6: agent 'a': its prompt shows neither" in result.stderr
 
 
 # Exit codes.
@@ -489,7 +489,7 @@ def test_a_plan_shows_everything_and_calls_nobody(monkeypatch: pytest.MonkeyPatc
     assert result.stdout.startswith("e: 2 phases, schedule phases\n")
     assert "layers: trace, fallback, retry, concurrency_limit, rate_limit, timeout" in result.stdout
     assert "settings: default_timeout 60" in result.stdout
-    assert result.stderr.startswith("warning: agent 'b': its prompt shows neither")
+    assert result.stderr.startswith("warning: e.yaml:6: agent 'b': its prompt shows neither")
 
 
 def test_a_plan_as_json_is_what_the_runner_describes() -> None:
@@ -539,7 +539,7 @@ def test_validate_names_the_file_of_a_warning_once() -> None:
     assert (result.exit_code, result.stdout) == (0, "e.yaml: ok\n")
     lines = result.stderr.splitlines()
     assert lines[0] == "warning: e.yaml:6: the key 'anything' is ignored"
-    assert lines[1].startswith("warning: e.yaml: agent 'a': its prompt shows neither")
+    assert lines[1].startswith("warning: e.yaml:5: agent 'a': its prompt shows neither")
 
 
 def test_validate_can_be_stricter_than_the_file() -> None:

@@ -639,3 +639,12 @@ def test_an_ensemble_may_be_called_performance(tmp_path: Path) -> None:
     path = tmp_path / "performance.yaml"
     path.write_text(ONE)
     assert load(path).name == "e"
+
+
+def test_what_nobody_will_see_is_said_once_with_its_line(tmp_path: Path) -> None:
+    agents = "  - name: input\n    prompt: ${input}\n  - name: b\n    prompt: hello\n"
+    made = loaded(tmp_path, f"stretto: 1\nname: e\nmodel: simulated/echo\nagents:\n{agents}")
+    assert [warning.removeprefix(f"{tmp_path}/") for warning in made.warnings] == [
+        "e.yaml:6: agent 'input': no mark can show its result, ${input} stands for something else",
+        "e.yaml:8: agent 'b': its prompt shows neither ${input} nor a result, so it never sees them",
+    ]
