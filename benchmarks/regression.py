@@ -83,7 +83,7 @@ async def pairs(url: str, stack: AsyncExitStack) -> dict[str, Pair]:
         "wire": Pair("an agent over HTTP, over a call by aiohttp + json", cpu, 0.2, *await _wire(url, stack)),
         "stack": Pair("a call and the default stack, over a provider alone", cpu, 0.25, *_stack()),
         "wide": Pair("an agent of 10,000, over a task of asyncio.gather", cpu, 0.25, *await _wide(stack)),
-        "makespan": Pair("a phase of 200 agents of 100 ms, over 200 sleeps", wall, 0.15, *await _makespan(stack)),
+        "makespan": Pair("a phase of 200 agents of 100 ms, over 200 sleeps", wall, 0.2, *await _makespan(stack)),
         "ready": Pair("12 agents when ready, over their critical path", wall, 0.08, *await _ready(stack)),
     }
     for pair in made.values():

@@ -42,7 +42,7 @@ def listed(key: str, values: Any, what: str, *, agent: str | None = None) -> tup
     Raises:
         ConfigError: when it is no list.
     """
-    if isinstance(values, (str, Mapping, type)) or not hasattr(values, "__iter__"):
+    if isinstance(values, (str, type)) or is_mapping(values) or not hasattr(values, "__iter__"):
         raise ConfigError(f"{key} must be a list of {what}, got {told(values)}", agent=agent, key=key)
     return tuple(values)
 
