@@ -60,7 +60,8 @@ def fits(section: Section, key: str, findings: Findings, agent: str | None) -> b
     kind, what = _SHAPES.get(key, (None, ""))
     if kind is not None:
         if not isinstance(value, kind):
-            cure = f", such as [{value}]" if key == "depends_on" and isinstance(value, str) else ""
+            listable = key == "depends_on" and isinstance(value, str) and value.isprintable()
+            cure = f", such as [{value}]" if listable else ""
             message = f"{key} must be {what}{cure}, got {kind_of(value)}"
             if value is None:
                 message += ": leave the key out, or give it content"

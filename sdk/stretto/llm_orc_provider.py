@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from .address import check_base_url
+from .errors import ConfigError
 from .llm_orc_params import LLAMA_SERVER
 from .routing import services
 
@@ -52,12 +54,23 @@ def reached(model: str | None, provider: str | None, base_url: str | None, envir
     if model.startswith("mock"):
         return Reached(_SIMULATED, None)
     if provider == LLAMA_SERVER:
-        return Reached(f"compatible/{model}", base_url or environ.get(LLAMA_SERVER_URL) or _LLAMA_SERVER)
+        told = environ.get(LLAMA_SERVER_URL)
+        if base_url is None and told and not _is_address(told):
+            return f"the environment variable {LLAMA_SERVER_URL} is no http(s) address"
+        return Reached(f"compatible/{model}", base_url or told or _LLAMA_SERVER)
     if provider == COMPATIBLE or provider.startswith(f"{COMPATIBLE}/"):
         return Reached(f"openai/{model}" if base_url is None else f"compatible/{model}", base_url)
     if provider in PREFIXES:
         return Reached(f"{PREFIXES[provider]}/{model}", base_url)
     return unlisted(provider, model)
+
+
+def _is_address(url: str) -> bool:
+    try:
+        check_base_url(url, agent=None)
+    except ConfigError:
+        return False
+    return True
 
 
 def unlisted(provider: str, model: str) -> str:

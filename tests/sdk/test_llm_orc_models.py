@@ -9,7 +9,7 @@ import pytest
 
 from llm_orc_project import TOP, Project
 from loopback import Answer, Loopback
-from stretto import Agent, ConfigError, Runner
+from stretto import Agent, ConfigError, Runner, load
 from stretto.errors import CallError
 from stretto.substitute import substitutes
 from stretto.unavailable import Unavailable
@@ -534,3 +534,13 @@ def test_an_unknown_section_of_a_config_file_that_is_nearly_one_is_said(project:
     ]
     errors = project.said("{name: a, model: simulated/echo}", top="stretto: 1\nname: e\n", files=files)
     assert [error.partition(": ")[0] for error in errors] == [".llm-orc/config.yaml:1:1", ".llm-orc/config.yaml:3:15"]
+
+
+def test_an_address_of_the_environment_that_is_none_is_named_and_not_repeated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LLAMA_SERVER_URL", "hunter2")
+    (tmp_path / "e.yaml").write_text("name: e\nagents: [{name: a, model: m, provider: llama-server}]\n")
+    (warning,) = [line for line in load(tmp_path / "e.yaml").warnings if "LLAMA_SERVER_URL" in line]
+    assert "the environment variable LLAMA_SERVER_URL is no http(s) address" in warning
+    assert "hunter2" not in warning
