@@ -20,7 +20,7 @@ from shared.bars import Row, report
 from stretto import Agent, Ensemble, Reply, Runner, Settings, Usage, default_stack
 from stretto.call import Call
 from stretto.contract import Middleware, Next
-from stretto.middleware import ConcurrencyLimit, RateLimit, Retry, Timeout, Trace
+from stretto.middleware import ConcurrencyLimit, Fallback, RateLimit, Retry, Timeout, Trace
 from stretto.routing import Routing
 from stretto.stack import chain
 
@@ -79,6 +79,7 @@ def layer_costs() -> dict[str, float]:
     """Microseconds that each layer adds to the boundary alone."""
     layers: dict[str, Middleware] = {
         "Trace": Trace(),
+        "Fallback": Fallback(),
         "Retry": Retry(),
         "ConcurrencyLimit()": ConcurrencyLimit(),
         "ConcurrencyLimit(8)": ConcurrencyLimit(8),

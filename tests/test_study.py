@@ -27,6 +27,7 @@ def study(*arguments: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.server  # its own, in another process: a study takes twenty seconds
 def test_a_quick_study_measures_every_variant_and_writes_json_tables_and_the_page(tmp_path: Path) -> None:
     from studied.variants import VARIANTS
 
