@@ -324,6 +324,7 @@ def _go_down(number: int, _: object) -> None:
 @_TRUST
 def plan(file: str, input: str | None, form: str, trust: tuple[str, ...]) -> None:
     """Show what a run of FILE would do: phases, models, which key goes to which host, the layers. No call is made."""
+    from .key_shapes import clean
     from .loading import load
     from .runner import Runner
     from .show import console, json_text, show_plan
@@ -333,7 +334,7 @@ def plan(file: str, input: str | None, form: str, trust: tuple[str, ...]) -> Non
     file = _found(file)
     described = Runner(trusted_origins=trust).describe(load(file))
     if form == "json":
-        _write(json_text(described))
+        _write(clean(json_text(described)))  # shell text of a file may hold a key
         return
     show_plan(described, console(stderr=False))
     for warning in described["warnings"]:

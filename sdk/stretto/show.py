@@ -18,6 +18,7 @@ from .events import (
     PhaseStarted,
     RunStarted,
 )
+from .key_shapes import clean
 from .outcome import Outcome, within
 from .terminal import STEERING, visible
 
@@ -197,7 +198,7 @@ def _work(agent: Mapping[str, Any]) -> str:
     if agent["model"] is not None:
         what = " else ".join((agent["model"], *agent["fallback"]))
     elif agent["script"] is not None:
-        what = f"script {' '.join(agent['script'])}"
+        what = f"script {clean(' '.join(agent['script']))}"  # shell text of a file may hold a key
     elif agent["ensemble"] is not None:
         what = f"{kind} {agent['ensemble']['ensemble']}"
     else:

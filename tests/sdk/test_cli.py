@@ -132,6 +132,14 @@ def test_a_plan_shows_scripts_and_starts_none() -> None:
     assert "list.py" in result.stdout
 
 
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_a_plan_shows_no_key_that_stands_in_shell_text(form: str) -> None:
+    text = "name: e\nagents: [{name: a, script: 'curl -H \"x: Bearer sk-abcdef0123456789abcdef\" localhost'}]\n"
+    shown = stretto("plan", "e.yaml", "--format", form, files={"e.yaml": text}).stdout
+    assert "curl" in shown
+    assert "0123456789abcdef" not in shown
+
+
 def test_a_run_can_be_given_in_the_shape_of_llm_orc() -> None:
     result = run("name: e\ndescription: d\n" + ECHO.removeprefix(TOP), "hi", "--format", "llm-orc")
     data = json.loads(result.stdout)
