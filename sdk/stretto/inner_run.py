@@ -14,6 +14,8 @@ from .inner_log import InnerLog
 from .outcome import Inner, Outcome, Status
 
 if TYPE_CHECKING:
+    from opentelemetry.trace import Span
+
     from .drive import Drive
     from .inputs import Item
     from .stage import Stage
@@ -55,15 +57,7 @@ async def run_within(
         supervisor.children = partial(children, made)
     if kind is not None:
         supervisor.inner = partial(inner_of, made, kind)
-    span = None
-    if items is None:
-        name = stage.ensemble.name
-        attributes = {
-            telemetry.OPERATION: "invoke_workflow",
-            telemetry.WORKFLOW_NAME: name,
-            telemetry.RUN_ID: drive.desk.run_id,
-        }
-        span = telemetry.start(f"invoke_workflow {name}", "CHAIN", attributes)
+    span = None if items is not None else _span(stage.ensemble.name, drive.desk.run_id)
     made.chronicle.span = span if span is not None and span.get_span_context().is_valid else supervisor.span
     try:
         await made.drive()
@@ -76,6 +70,15 @@ async def run_within(
     if made.crash is not None:
         raise made.crash
     return made
+
+
+def _span(name: str, run_id: str) -> Span:
+    attributes = {
+        telemetry.OPERATION: "invoke_workflow",
+        telemetry.WORKFLOW_NAME: name,
+        telemetry.RUN_ID: run_id,
+    }
+    return telemetry.start(f"invoke_workflow {name}", "CHAIN", attributes)
 
 
 def _made(drive: Drive, supervisor: Supervisor, stage: Stage, given: Any, items: Mapping[str, Item] | None) -> Drive:

@@ -20,6 +20,7 @@ from .llm_orc import translated
 from .lookup import Outside, Stems, find_ensemble
 from .performance import NAME as PERFORMANCE
 from .performance import raise_all
+from .staging import MOST_NESTED
 from .surroundings import Surroundings, Tiers, surroundings
 from .tiers import absolute
 from .unavailable import Unavailable
@@ -27,7 +28,6 @@ from .yaml_text import excerpt, read_yaml
 
 Strictness = Literal["compat", "strict"]
 LONG_MESSAGE = 600  # characters
-MOST_NESTED = 50  # files, one within the other
 MOST_MISSING = 1000  # names of ensembles
 
 __all__ = ["FILE_KEYS", "LONG_MESSAGE", "MOST_NESTED", "TOP_KEYS", "load", "located", "named_ensemble"]
