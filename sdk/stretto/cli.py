@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import shlex
 import signal
-import stat
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from .cli_input import check_stdin, named, read
 from .errors import ConfigError
+from .signals import stop_on_signals
 
 if TYPE_CHECKING:
     from .ensemble import Ensemble
@@ -70,64 +69,6 @@ def _write(text: str) -> None:
 
     shown = visible(text) if sys.stdout.isatty() else text
     click.echo(shown.encode("utf-8", "backslashreplace"))  # of a text, click would take escape sequences out
-
-
-def _read(value: str, what: str, spelled: str = "{}") -> str:
-    """Read a text, @FILE, or - for stdin; `spelled` is how the argument is written."""
-    if value == "-":
-        return _decoded(sys.stdin.buffer.read() if sys.stdin is not None else b"", what)
-    if value.startswith("@"):
-        try:
-            data = Path(value[1:]).read_bytes()
-        except OSError as error:
-            raise ConfigError(f"{what}: {value[1:]} cannot be read: {error.strerror}") from None
-        return _decoded(data, f"{what}: {value[1:]}")
-    if os.path.isfile(value):  # which never raises, whatever the text is
-        file, text = shlex.quote(spelled.format(f"@{value}")), shlex.quote(value)
-        raise click.UsageError(
-            f"{what} {value!r} is the name of a file: write {file} for what the file holds, "
-            f"or for the text itself: printf %s {text} | stretto run FILE {spelled.format('-')}"
-        )
-    return _decoded(os.fsencode(value), what)
-
-
-def _decoded(data: bytes, what: str) -> str:
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise ConfigError(f"{what} must be UTF-8") from None
-
-
-def _named(values: tuple[str, ...], ensemble: Ensemble) -> dict[str, str]:
-    given: dict[str, str] = {}
-    names = [agent.name for agent in ensemble.agents]
-    for value in values:
-        name, equals, text = value.partition("=")
-        if not equals or not name:
-            raise click.UsageError(f"--input must be NAME=TEXT or NAME=@FILE, got {value!r}")
-        if name not in names:
-            nearest = get_close_matches(name, names, 1)
-            hint = f" (did you mean {nearest[0]!r}?)" if nearest else ""
-            raise click.UsageError(f"--input names {name!r}, which is no agent of {ensemble.name!r}{hint}")
-        if name in given:
-            raise click.UsageError(f"--input names {name!r} twice")
-        given[name] = _read(text, f"--input {name}", f"--input {name}={{}}")
-    return given
-
-
-def _check_stdin(input: str | None, inputs: tuple[str, ...]) -> None:
-    readers = [value for value in inputs if value.endswith("=-")] + ["-"] * (input == "-")
-    if len(readers) > 1:
-        raise click.UsageError("stdin can be read once: write - for one input only")
-    if input is None and not readers and _is_piped():
-        _warn("stdin is a pipe and is not read: write - as INPUT to read it")
-
-
-def _is_piped() -> bool:
-    try:
-        return stat.S_ISFIFO(os.fstat(sys.stdin.fileno()).st_mode)
-    except (OSError, ValueError, AttributeError):  # closed, replaced, or None
-        return False
 
 
 def _origins(ctx: click.Context, option: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
@@ -187,18 +128,20 @@ def run(
     from .runner import Runner
 
     settings = _settings(timeout, max_concurrent)
-    _check_stdin(input, inputs)
+    warning = check_stdin(input, inputs)
+    if warning is not None:
+        _warn(warning)
     file = _found(file)
     ensemble = load(file)
-    named = _named(inputs, ensemble)
-    text = None if input is None else _read(input, "INPUT")
+    own = named(inputs, ensemble)
+    text = None if input is None else read(input, "INPUT")
     if schedule is not None:
         ensemble = replace(ensemble, schedule=schedule)
     allowed = allow_scripts or _allowed_scripts(ensemble, file, trust)
     runner = Runner(settings=settings, trusted_origins=trust, allow_scripts=allowed)
 
     def start() -> Run:
-        return runner.start(ensemble, text, inputs=named, stream=verbose or form == "jsonl")
+        return runner.start(ensemble, text, inputs=own, stream=verbose or form == "jsonl")
 
     code = asyncio.run(_run(runner, start, form, verbose))
     raise SystemExit(0 if tolerate_errors and code == WITH_ERRORS else code)
@@ -264,7 +207,7 @@ async def _run(runner: Runner, start: Callable[[], Run], form: str, verbose: boo
         tree = collect()
     async with runner:
         live = start()
-        stopped_by = _stop_on_signals(live)
+        stopped_by = stop_on_signals(live)
         progress = Progress(to, pieces=verbose)
         async for event in live.events():
             if form == "jsonl":
@@ -286,37 +229,6 @@ async def _run(runner: Runner, start: Callable[[], Run], form: str, verbose: boo
     return _CODES.get(live.status, FAILED)
 
 
-def _stop_on_signals(live: Run) -> list[int]:
-    """Let the first Ctrl-C, SIGTERM, SIGHUP or SIGQUIT cancel the run, and the second kill."""
-    received: list[int] = []
-    loop = asyncio.get_running_loop()
-    ignored = [one for one in (signal.SIGHUP, signal.SIGQUIT) if signal.getsignal(one) == signal.SIG_IGN]  # nohup
-    heard = [one for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT) if one not in ignored]
-
-    def stop(number: int) -> None:
-        received.append(number)
-        from .script_process import any_living  # at work already, or a matter of milliseconds
-
-        then = _go_down if any_living() else signal.SIG_DFL  # which needs nobody who listens
-        for one in heard:
-            loop.remove_signal_handler(one)
-            signal.signal(one, then)
-        live.cancel()
-
-    for one in heard:
-        loop.add_signal_handler(one, stop, one)
-    return received
-
-
-def _go_down(number: int, _: object) -> None:
-    """Die of a signal, and take the scripts along: each has a session of its own, which the signal does not reach."""
-    from .script_process import kill_all
-
-    signal.signal(number, signal.SIG_DFL)
-    kill_all()
-    os.kill(os.getpid(), number)
-
-
 @main.command()
 @_FILE
 @_INPUT
@@ -330,7 +242,7 @@ def plan(file: str, input: str | None, form: str, trust: tuple[str, ...]) -> Non
     from .show import console, json_text, show_plan
 
     if input is not None:
-        _read(input, "INPUT")
+        read(input, "INPUT")
     file = _found(file)
     described = Runner(trusted_origins=trust).describe(load(file))
     if form == "json":
@@ -358,10 +270,10 @@ def validate(files: tuple[str, ...], strictness: Any, trust: tuple[str, ...]) ->
     from .runner import Runner
 
     code = 0
-    for named in files:
-        file = named
+    for name in files:
+        file = name
         try:
-            file = _found(named)
+            file = _found(name)
             described = Runner(trusted_origins=trust).describe(load(file, strictness=strictness))
         except ConfigError as error:
             code = _fail(error)
