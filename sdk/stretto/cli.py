@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import shlex
 import signal
 import sys
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 INVALID, USAGE, WITH_ERRORS, FAILED, INTERRUPTED, TERMINATED = 1, 2, 3, 4, 130, 143
 _CODES = {"completed": 0, "completed_with_errors": WITH_ERRORS, "failed": FAILED, "timed_out": FAILED}
+_PLACED = re.compile(r".+?:\d+: ")
 _EPILOG = (
     "Exit codes: 0 completed, 1 invalid or missing file, 2 usage, 3 completed with errors, 4 failed or timed out, "
     "130 interrupted, 143 terminated."
@@ -279,7 +281,7 @@ def validate(files: tuple[str, ...], strictness: Any, trust: tuple[str, ...]) ->
             code = _fail(error)
             continue
         for warning in described["warnings"]:
-            _warn(warning if warning.startswith(f"{file}:") else f"{file}: {warning}")
+            _warn(warning if _PLACED.match(warning) else f"{file}: {warning}")  # it may be in a profile's file
         click.echo(f"{file}: ok")
     raise SystemExit(code)
 

@@ -147,6 +147,14 @@ def test_a_run_can_be_given_in_the_shape_of_llm_orc() -> None:
     assert (data["ensemble"], data["status"], data["deliverable"]) == ("e", "completed", "hi")
 
 
+def test_a_warning_of_a_profile_has_the_place_of_the_profile_alone() -> None:
+    Path(".llm-orc").mkdir()
+    Path(".llm-orc/config.yaml").write_text("model_profiles:\n  p: {model: m, provider: llama-server, hf_repo: x}\n")
+    result = stretto("validate", "e.yaml", files={"e.yaml": "name: e\nagents: [{name: a, model_profile: p}]\n"})
+    (line,) = [line for line in result.stderr.splitlines() if "hf_repo" in line]
+    assert re.match(r"warning: [^ ]*config.yaml:2: ", line)
+
+
 def test_an_ensemble_of_a_tier_runs_by_its_name() -> None:
     Path(".llm-orc/ensembles").mkdir(parents=True)
     Path(".llm-orc/ensembles/greet.yaml").write_text(
