@@ -87,7 +87,8 @@ def check_kind(agent: Agent) -> None:
         if value is not None and (not isinstance(value, str) or not value.strip()):
             raise refused(agent, key, "a text that is not empty", value)
     ensemble: Any = agent.ensemble
-    is_one = hasattr(ensemble, "plan") and not isinstance(ensemble, type)  # the class itself stands further up
+    # The class itself stands further up.
+    is_one = hasattr(ensemble, "plan") and hasattr(ensemble, "strictness") and not isinstance(ensemble, type)
     if ensemble is not None and not (isinstance(ensemble, str) and ensemble.strip()) and not is_one:
         raise refused(agent, "ensemble", "an Ensemble, a relative path or a stem", ensemble)
 

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -139,7 +139,7 @@ def run(
     text = None if input is None else read(input, "INPUT")
     if schedule is not None:
         ensemble = replace(ensemble, schedule=schedule)
-    allowed = allow_scripts or _allowed_scripts(ensemble, file, trust)
+    allowed: bool | Literal["known"] = allow_scripts or ("known" if _may_start(ensemble, file, trust) else False)
     runner = Runner(settings=settings, trusted_origins=trust, allow_scripts=allowed)
 
     def start() -> Run:
@@ -152,31 +152,31 @@ def run(
 main.add_command(run, "invoke")  # llm-orc's word for it
 
 
-def _allowed_scripts(ensemble: Ensemble, file: str, trust: tuple[str, ...]) -> list[list[str]]:
-    """Ask once, on a terminal, whether what an ensemble would start may be started; give those commands."""
+def _may_start(ensemble: Ensemble, file: str, trust: tuple[str, ...]) -> bool:
+    """Ask once, on a terminal, whether what an ensemble would start may be started."""
     from .runner import Runner
     from .show import one_line
 
     if not (sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()):
-        return []
+        return False
     scripts = _scripts(Runner(trusted_origins=trust).describe(ensemble))
     if not scripts:
-        return []
-    for name, argv in scripts:
-        click.echo(one_line(f"  {name}: {shlex.join(argv)}"), err=True)
-    allowed = click.confirm(f"{file} starts what is listed above. Start it?", err=True)
-    return [argv for _, argv in scripts] if allowed else []
+        return False
+    for agent in scripts:
+        told = f", with {', '.join(agent['env'])} of the environment" if agent["env"] else ""
+        click.echo(one_line(f"  {agent['name']}: {shlex.join(agent['script'])}{told}"), err=True)
+    return click.confirm(f"{file} starts what is listed above. Start it?", err=True)
 
 
-def _scripts(described: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
-    """Give agents and commands; what a dispatch chooses is not known yet, so it may start none of its own."""
-    found: list[tuple[str, list[str]]] = []
+def _scripts(described: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Give the agents with scripts; what a dispatch chooses is not known yet, so it may start none."""
+    found: list[Mapping[str, Any]] = []
     left, seen = [described], set[int]()
     while left:
         one = left.pop()
         if id(one) not in seen:
             seen.add(id(one))
-            found += [(agent["name"], agent["script"]) for agent in one["agents"] if agent["script"]]
+            found += [agent for agent in one["agents"] if agent["script"]]
             left += [agent["ensemble"] for agent in one["agents"] if agent["ensemble"] is not None]
     return found
 

@@ -79,6 +79,7 @@ def _agent(
         "fan_out": agent.fan_out,
         "fallback": [clean(routing.named(one.model, one.base_url)) for one in substitutes(agent.fallback)],
         "script": list(stage.scripts[name].argv) if name in stage.scripts else None,
+        "env": list(agent.env or ()),
         "dispatch": None if agent.dispatch is None else clean(agent.dispatch),
         "ensemble": _described(stage.inner[name], routing, known) if name in stage.inner else None,
     }

@@ -96,7 +96,7 @@ class Ensemble:
         check_input(self.default_input)
         if not is_mapping(self.prices):
             raise ConfigError(f"prices must be a mapping, got {told(self.prices)}", key="prices")
-        object.__setattr__(self, "notes", listed("notes", self.notes, "texts"))
+        object.__setattr__(self, "notes", tuple(map(str, listed("notes", self.notes, "texts"))))
         defaults = _checked_defaults(self.defaults)
         object.__setattr__(self, "agents", tuple(_completed(agent, defaults, self.model) for agent in agents))
         object.__setattr__(self, "middleware", listed("middleware", self.middleware, "layers"))

@@ -8,12 +8,11 @@ import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from . import stack as layers
 from . import telemetry
 from .agent import Agent
-from .agent_rules import listed
 from .description import describe
 from .drive import Drive
 from .ensemble import Ensemble
@@ -50,8 +49,8 @@ class Runner:
         providers: by model prefix; "*" is every prefix that neither this mapping nor stretto names.
         settings: laid over the ensemble's.
         trusted_origins: addresses that keys of the environment may go to.
-        allow_scripts: whether agents may start scripts; no file can say so. A list of commands (program and arguments,
-            as `describe` gives them) allows those alone.
+        allow_scripts: whether agents may start scripts; no file can say so. "known": those that stand in the ensemble
+            and in what it names, as `describe` shows them; none of an ensemble that a dispatch chooses.
         prices: USD per million tokens by model pattern.
         capture_content: True puts prompts and replies into spans, False never does.
             None: as `OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT` says.
@@ -67,13 +66,17 @@ class Runner:
         providers: Mapping[str, Next] | None = None,
         settings: Settings | None = None,
         trusted_origins: Sequence[str] = (),
-        allow_scripts: bool | Iterable[Sequence[str]] = False,
+        allow_scripts: bool | Literal["known"] = False,
         prices: Mapping[str, Price] | None = None,
         capture_content: bool | None = None,
     ) -> None:
         self._stack = layers.checked(layers.default_stack() if middleware is None else middleware)
         _check_types(providers, settings, prices, capture_content)
-        self._allow_scripts = allow_scripts if isinstance(allow_scripts, bool) else _commands(allow_scripts)
+        if allow_scripts not in (True, False, "known"):
+            raise ConfigError(
+                f"allow_scripts must be True, False or 'known', got {told(allow_scripts)}", key="allow_scripts"
+            )
+        self._allow_scripts: bool | Literal["known"] = allow_scripts
         self._settings = settings if settings is not None else Settings()
         captured = telemetry.captures_content(os.environ) if capture_content is None else capture_content
         self._routing = Routing(providers, trusted_origins, prices, os.environ, captured)
@@ -212,20 +215,6 @@ class Runner:
         for run in runs:
             await run.wait()
         await _LIFETIMES.close(self._held.get().pop())
-
-
-def _commands(given: Any) -> frozenset[tuple[str, ...]]:
-    commands = [listed("allow_scripts", one, "commands", agent=None) for one in _several("allow_scripts", given)]
-    for command in commands:
-        if not all(isinstance(part, str) for part in command):
-            raise ConfigError("allow_scripts must be True, False or a list of commands", key="allow_scripts")
-    return frozenset(commands)
-
-
-def _several(key: str, given: Any) -> tuple[Any, ...]:
-    if isinstance(given, type):
-        raise ConfigError(f"{key} must be a list, got the class {given.__name__}", key=key)
-    return listed(key, given, "its items")
 
 
 def _check_types(providers: Any, settings: Any, prices: Any, capture_content: Any) -> None:

@@ -6,12 +6,14 @@ The loop only waits for a future: starting a process, feeding it, reading it and
 from __future__ import annotations
 
 import asyncio
+import atexit
 import signal
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 
 from .script_pipes import Pipes
 from .script_session import Session, has_ended, reap
@@ -27,6 +29,12 @@ _LOOK = 0.02
 
 # Those that have a process, or are about to: for the end of this program, which no script hears of.
 _living: set[Process] = set()
+
+
+@cache
+def _register() -> None:
+    """See to it that no script outlives this program, also one that nobody waits for: in a thread that ends with it."""
+    atexit.register(kill_all)
 
 
 def any_living() -> bool:
@@ -91,6 +99,7 @@ class Process:
             with suppress(RuntimeError):  # the loop is closed: nobody waits any more
                 loop.call_soon_threadsafe(over.set_result, ended)
 
+        _register()
         _living.add(self)
         try:
             threading.Thread(target=self._whole, args=(tell,), name="stretto:script", daemon=True).start()

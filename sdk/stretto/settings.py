@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from typing import Any, TypedDict, Unpack
 
 from .errors import ConfigError
+from .shapes import told
 
 
 class _Given(TypedDict, total=False):
@@ -175,4 +176,7 @@ def check_seconds(what: str, value: Any, *, agent: str | None = None) -> None:
     """
     if value is None or (_number(value) and 0 < value <= MOST_SECONDS):
         return
-    raise ConfigError(f"{what} must be seconds above 0, got {value!r}", agent=agent, key=what.rpartition(".")[2])
+    too_many = _number(value) and MOST_SECONDS < value < math.inf
+    bound = f"up to {MOST_SECONDS:.0f}" if too_many else "above 0"
+    message = f"{what} must be seconds {bound}, got {told(value)}"
+    raise ConfigError(message, agent=agent, key=what.rpartition(".")[2])

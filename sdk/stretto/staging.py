@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from . import stack as layers
 from .errors import ConfigError
@@ -47,20 +47,21 @@ class Staging:
         routing: providers, addresses, keys, prices.
         settings: of the runner.
         environ: the environment.
-        allow_scripts: whether scripts may be started, or the commands that may.
+        allow_scripts: whether scripts may be started; "known": those of ensembles that are known before the run.
         planning: nothing will be run: no key needs to be there, and no leave for scripts.
     """
 
     routing: Routing
     settings: Settings
     environ: Mapping[str, str]
-    allow_scripts: bool | Collection[tuple[str, ...]] = False
+    allow_scripts: bool | Literal["known"] = False
     planning: bool = False
     _staged: dict[Any, Stage] = field(default_factory=dict[Any, "Stage"])
     _priced: dict[Any, Routing] = field(default_factory=dict[Any, "Routing"])
     _kept: list[Any] = field(default_factory=list[Any])  # what ids in `_staged` stand for
     _references: References = field(default_factory=References)
     _most_nested: int = MOST_NESTED
+    _choosing: bool = False
 
     def stage(self, ensemble: Ensemble, base: layers.Stack, path: Path = (), around: Inherited | None = None) -> Stage:
         """Make an ensemble ready; it is made once, wherever it stands.
@@ -157,21 +158,19 @@ class Staging:
         if not (self.allow_scripts or self.planning):
             message = "scripts are not allowed: Runner(allow_scripts=True), on the command line --allow-scripts"
             raise ConfigError(message, agent=agent.name, key="script")
+        if self.allow_scripts == "known" and self._choosing:
+            message = "leave was given before this ensemble was chosen: --allow-scripts gives it to all"
+            raise ConfigError(message, agent=agent.name, key="script")
         from .script import find_script  # with what it needs, for those who have scripts
 
         assert agent.script is not None
-        script = find_script(
+        return find_script(
             agent.script,
             agent=agent.name,
             source=ensemble.source,
             strictness=ensemble.strictness,
             told_of_others=bool(agent.depends_on) and agent.fan_out is None,  # as `Given.told_of_others` will say
         )
-        allowed = self.allow_scripts
-        if not (self.planning or isinstance(allowed, bool) or script.argv in allowed):
-            message = "it is none of the scripts that were allowed: allow_scripts=True, or --allow-scripts, allows all"
-            raise ConfigError(message, agent=agent.name, key="script")
-        return script
 
     async def _chosen(
         self, ensemble: Ensemble, stacks: Mapping[str, layers.Stack], here: Inherited, agent: str, name: str, path: Path
@@ -185,7 +184,11 @@ class Staging:
             found = await self._references.found(name, ensemble)
         except ConfigError as error:
             raise _of_agent(error, agent, "dispatch") from None
-        stage = self.stage(found, stacks[agent], path, here)
+        self._choosing = True
+        try:
+            stage = self.stage(found, stacks[agent], path, here)
+        finally:
+            self._choosing = False
         return replace(stage, held=self.held(stage))
 
     def held(self, stage: Stage) -> list[Any]:

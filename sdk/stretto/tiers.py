@@ -32,7 +32,7 @@ class Tier:
     @property
     def own_links(self) -> bool:
         """Whether its links may lead anywhere: they are the user's own, and came with no project."""
-        return self.name == "global"
+        return self.name == "global" or identity(self.folder.parent) == identity(_home())
 
     @property
     def ensembles(self) -> Path:

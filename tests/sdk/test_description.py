@@ -36,6 +36,7 @@ def test_an_agent_that_makes_a_call_has_no_ensemble() -> None:
         "fan_out": None,
         "fallback": [],
         "script": None,
+        "env": [],
         "dispatch": None,
         "ensemble": None,
     }

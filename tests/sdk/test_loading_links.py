@@ -78,6 +78,21 @@ def test_links_in_the_user_s_own_folder_lead_anywhere(here: Path, tmp_path: Path
     assert (made.warnings, made.settings.run_timeout) == ((), 5)
 
 
+def test_links_in_the_llm_orc_folder_of_the_user_s_home_lead_anywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, work = tmp_path / "home" / ".llm-orc", tmp_path / "home" / "work"
+    (own / "ensembles").mkdir(parents=True)
+    work.mkdir()
+    (own / "ensembles" / "leaf.yaml").symlink_to(tmp_path / "elsewhere" / "leaf.yaml")
+    (tmp_path / "elsewhere" / "config.yaml").write_text("performance: {run_timeout: 5}\n")
+    (own / "config.yaml").symlink_to(tmp_path / "elsewhere" / "config.yaml")
+    monkeypatch.chdir(work)
+    Path("top.yaml").write_text("name: top\nagents:\n  - {name: a, ensemble: leaf}\n")
+    made = load("top.yaml")
+    assert (made.warnings, made.settings.run_timeout) == ((), 5)
+
+
 @pytest.mark.parametrize("name", ["config.yaml", "performance.yaml", "profiles/p.yaml"])
 def test_configuration_of_a_project_behind_such_a_link_is_not_read(here: Path, tmp_path: Path, name: str) -> None:
     secret = tmp_path / "elsewhere" / "secret.yaml"

@@ -645,7 +645,7 @@ def test_a_fallback_that_no_layer_will_ask_is_warned_of() -> None:
         ({"trusted_origins": None}, "trusted_origins"),
         ({"trusted_origins": 5}, "trusted_origins"),
         ({"allow_scripts": "yes"}, "allow_scripts"),
-        ({"allow_scripts": [[1]]}, "allow_scripts"),
+        ({"allow_scripts": []}, "allow_scripts"),
         ({"allow_scripts": ["ls"]}, "allow_scripts"),
     ],
 )
@@ -670,13 +670,13 @@ def test_what_a_run_cannot_be_given_is_refused_before_any_call(options: Any, key
     assert error.value.key == key
 
 
-def test_leave_for_one_script_is_none_for_another(tmp_path: Path) -> None:
-    for name in ("a", "b"):
-        (tmp_path / f"{name}.py").write_text("print(1)\n")
-    source = str(tmp_path / "e.yaml")
-    one, two = (Ensemble(name, [Agent(name, script=f"{name}.py")], source=source) for name in ("a", "b"))
-    (described,) = Runner().describe(one)["agents"]
-    runner = Runner(allow_scripts=[described["script"]])
-    assert runner.run_sync(one, "x").output == 1
-    with pytest.raises(ConfigError, match="none of the scripts that were allowed"):
-        runner.run_sync(two, "x")
+def test_leave_for_what_is_known_is_none_for_what_a_dispatch_chooses(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text("print(1)\n")
+    for name in ("known", "chosen"):
+        (tmp_path / f"{name}.yaml").write_text(f"stretto: 1\nname: {name}\nagents: [{{name: x, script: a.py}}]\n")
+    agents = [Agent("a", script="a.py"), Agent("b", dispatch="chosen"), Agent("c", ensemble="known")]
+    work = Ensemble("e", agents, source=str(tmp_path / "e.yaml"))
+    run = Runner(allow_scripts="known").run_sync(work, "x")
+    assert (run["a"].status, run["b"].status, run["c"].status) == ("ok", "failed", "ok")
+    assert "leave was given before this ensemble was chosen" in run["b"].reason
+    assert Runner(allow_scripts=True).run_sync(work, "x").ok

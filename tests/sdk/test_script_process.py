@@ -590,3 +590,19 @@ def test_a_mistake_of_ours_kills_the_process_and_is_raised(sleep: Sleep, monkeyp
     with pytest.raises(ZeroDivisionError):
         ran(shell(f"{sleep.command} & echo x; wait"))
     assert sleep.is_dead()
+
+
+def test_a_script_does_not_outlive_a_program_whose_threads_die_with_it(tmp_path: Path) -> None:
+    (tmp_path / "a.sh").write_text("echo $$ > pid\nsleep 60\n")
+    (tmp_path / "p.py").write_text(
+        "import threading, time\nfrom pathlib import Path\nfrom stretto import Agent, Ensemble, Runner\n"
+        "work = Ensemble('e', [Agent('a', script='a.sh')], source='e.yaml')\n"
+        "run = lambda: Runner(allow_scripts=True).run_sync(work, 'x')\n"
+        "threading.Thread(target=run, daemon=True).start()\n"
+        "while not (Path('pid').exists() and Path('pid').read_text().strip()):\n    time.sleep(0.005)\n"
+    )
+    subprocess.run([sys.executable, "p.py"], cwd=tmp_path, check=True, timeout=30, capture_output=True)
+    pid, until = int((tmp_path / "pid").read_text()), time.monotonic() + 5
+    while Path(f"/proc/{pid}").exists() and time.monotonic() < until:
+        time.sleep(0.005)
+    assert not Path(f"/proc/{pid}").exists()

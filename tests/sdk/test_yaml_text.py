@@ -347,7 +347,7 @@ def test_a_folder_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_name_with_a_null_byte_is_refused() -> None:
-    with pytest.raises(ConfigError, match="cannot be read: embedded null byte"):
+    with pytest.raises(ConfigError, match=r"cannot be read: .*embedded null"):
         read_yaml("a\0b")
 
 
