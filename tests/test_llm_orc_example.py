@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from served import served
 from stretto import Run, Runner, load
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "llm-orc"
@@ -94,14 +95,8 @@ class _Chat(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def models() -> Iterator[Models]:
-    with Models() as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
+    with served(Models()) as server:
+        yield server
 
 
 @pytest.fixture

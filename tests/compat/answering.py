@@ -11,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from compat.case import ByText, Case, InTurn
+from served import served
 
 REFUSED = 400  # what the model `bad` answers: never tried again
 
@@ -87,11 +88,5 @@ class _Conversation(BaseHTTPRequestHandler):
 @contextmanager
 def answering() -> Iterator[Answering]:
     """Serve in a thread, until the block is left."""
-    with Answering() as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
+    with served(Answering()) as server:
+        yield server

@@ -16,15 +16,8 @@ GOOD = "name: {}\ndescription: {}\nagents:\n  - {{name: a, model: simulated/echo
 
 
 @pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty working folder and an empty home folder."""
-    for name in ("home", "work"):
-        (tmp_path / name).mkdir()
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
-    monkeypatch.delenv("LLM_ORC_LIBRARY_PATH", raising=False)
-    monkeypatch.chdir(tmp_path / "work")
-    return tmp_path / "work"
+def here(empty_folders: Path) -> Path:
+    return empty_folders
 
 
 @pytest.fixture
